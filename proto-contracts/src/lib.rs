@@ -12,6 +12,7 @@ pub mod accounts;
 pub mod affinity;
 pub mod agent;
 pub mod api;
+pub mod audit;
 pub mod authority;
 pub mod control;
 pub mod error;

@@ -4,6 +4,7 @@ use crate::accounts::{
     ChangePassword, Login, Logout, PatchUser, Refresh, Register, Role, Tokens, User, UserPage,
     UsersQuery,
 };
+use crate::audit::{AuditPage, AuditQuery};
 use crate::error::ErrorCode;
 use crate::openapi::header;
 use crate::openapi::{Caller, Details};
@@ -114,6 +115,27 @@ pub(super) const DELETE_USER: Details = on_user("Delete a user")
     )
     .returns_nothing(204, "Deleted.")
     .fails_with(&[ErrorCode::LastAdmin]);
+
+pub(super) const LIST_AUDIT: Details = on_accounts("Read the audit log")
+    .described_as(
+        "One page, the newest entry first. An entry is a change, or the sum of the requests that \
+         one address made in one minute and that were refused for the same reason. An entry is \
+         part of its change: there is one exactly if the change was made.",
+    )
+    .called_by(Caller::User(Role::Admin))
+    .query::<AuditQuery>()
+    .returns::<AuditPage>(
+        200,
+        "The page.",
+        r#"{"entries": [{"id": "019ac8f5-7a3b-7c35-8d21-5e0f6a7b8c9d",
+            "at": "2026-11-28T17:00:00.123Z", "action": "user_changed", "actor_kind": "user",
+            "actor": "root", "object": "ada", "request_id": "019ac8f5-7a39-7b11-9a4e-3c6d1f2e4b5a",
+            "address": "192.0.2.1", "before": {"name": "Ada", "role": "user", "disabled": false},
+            "after": {"name": "Ada", "role": "instructor", "disabled": false}, "count": 1}],
+            "next_cursor": null}"#,
+    )
+    .with_headers(&[header::LINK])
+    .fails_with(&[ErrorCode::InvalidCursor]);
 
 pub(super) const GET_JWKS: Details = Details::new(TAG, "Read the public keys of access tokens")
     .described_as("A JSON Web Key Set (RFC 7517). It holds a new key before the key is used.")

@@ -155,6 +155,10 @@ api! {
             patch_user: Patch accounts::PATCH_USER;
             delete_user: Delete accounts::DELETE_USER;
         }
+        /// Who changed what.
+        Audit "/api/v1/audit" {
+            list_audit: Get accounts::LIST_AUDIT;
+        }
         /// The public keys of access tokens.
         Jwks "/.well-known/jwks.json" {
             get_jwks: Get accounts::GET_JWKS;

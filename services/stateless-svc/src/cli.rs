@@ -11,6 +11,7 @@ use service_kit::cli::{Probe, ProbeArgs};
 use crate::config::{Config, SERVICE};
 use crate::domain::account::{DisplayName, Username};
 use crate::store::accounts::Accounts;
+use crate::store::audit::AuditMetrics;
 
 mod create;
 
@@ -98,7 +99,8 @@ impl Command {
 
 impl UserCommand {
     async fn run(self, config: &Config) -> anyhow::Result<String> {
-        let accounts = Accounts::new(config.database.pool(SERVICE)?);
+        let audited = AuditMetrics::unregistered()?;
+        let accounts = Accounts::new(config.database.pool(SERVICE)?, audited);
         let (username, role) = match self {
             Self::Create { username, role, name, password_file } => {
                 let new = NewUser { username, role, name };

@@ -1,6 +1,6 @@
 //! The service's settings, read from the environment.
 
-use std::num::NonZeroUsize;
+use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 
 use service_kit::config::{ConfigError, Env, ServiceConfig};
@@ -26,6 +26,9 @@ pub struct Config {
     pub issuer: IssuerSettings,
     /// `AUTH_PASSWORD_THREADS`: passwords that are hashed at a time, each with 19 MiB; 2 by default.
     pub password_threads: NonZeroUsize,
+    /// `AUDIT_RETENTION_MONTHS`: how long the audit log is kept, besides the present month; 12 by
+    /// default.
+    pub audit_retention_months: NonZeroU16,
 }
 
 impl Config {
@@ -56,6 +59,7 @@ impl Config {
                 is_production: env.is_production(),
             },
             password_threads: env.parse("AUTH_PASSWORD_THREADS", "2", "2")?,
+            audit_retention_months: env.parse("AUDIT_RETENTION_MONTHS", "12", "12")?,
         })
     }
 }

@@ -9,3 +9,4 @@ mod hex;
 pub mod page;
 pub mod product;
 pub mod refresh_token;
+pub mod refusals;

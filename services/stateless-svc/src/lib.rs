@@ -28,6 +28,7 @@ use issuer::{Issuer, KeysError};
 use passwords::{HashError, PasswordHasher};
 use routes::{App, Auth};
 use store::accounts::Accounts;
+use store::audit::{AuditLog, AuditMetrics, Partitions, Refusals};
 use store::cache::DocumentCache;
 use store::migrations::{self, Schema};
 use store::products::Products;
@@ -86,23 +87,32 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     });
     let issuer = Issuer::new(config.issuer)?;
     let passwords = PasswordHasher::new(config.password_threads)?;
-    let accounts = Accounts::new(postgres.clone());
+    let audited = AuditMetrics::register(metrics.registry())?;
+    let accounts = Accounts::new(postgres.clone(), audited.clone());
+    let refusals = Refusals::new(postgres.clone(), audited.clone());
     let auth = web::Data::new(Auth {
         accounts: accounts.clone(),
         passwords: passwords.clone(),
         issuer: issuer.clone(),
         attempts: Attempts::default(),
         metrics: AuthMetrics::register(metrics.registry(), passwords)?,
+        audit: AuditLog::new(postgres.clone()),
+        refusals: refusals.clone(),
     });
-    let admission = routes::admission(issuer.clone());
+    let admission = routes::admission(issuer.clone(), refusals.clone());
     let server = Server::bind(&config.service, health, metrics, admission, move |api| {
         api.app_data(app.clone());
         api.app_data(auth.clone());
         routes::mount(api);
     })?;
     // Only now: an instance that cannot listen must not migrate the schema.
-    tokio::spawn(migrations::run_until_current(postgres, schema));
+    let partitions = Partitions::new(postgres.clone(), config.audit_retention_months, audited);
+    tokio::spawn(async {
+        migrations::run_until_current(postgres, schema).await;
+        partitions.maintain_hourly().await;
+    });
+    tokio::spawn(refusals.clone().write_continually());
     tokio::spawn(issuer.follow_keys());
     tokio::spawn(accounts.delete_expired_logins_daily());
-    Ok(server)
+    Ok(server.on_stop(async move { refusals.write().await }))
 }

@@ -1,6 +1,7 @@
 //! The HTTP handlers and wire types.
 
 mod app;
+mod audit;
 mod auth;
 mod calculate;
 mod conditional;
@@ -37,6 +38,7 @@ pub fn mount(api: &mut ServiceConfig) {
         get_user: handler(users::read),
         patch_user: handler(users::patch),
         delete_user: handler(users::delete),
+        list_audit: handler(audit::list),
         get_jwks: handler(auth::jwks),
         get_openapi: handler(openapi::document),
     };

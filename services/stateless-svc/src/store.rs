@@ -36,6 +36,11 @@ pub enum StoreError {
 }
 
 impl StoreError {
+    /// A row whose value cannot be read.
+    fn row(error: impl std::error::Error + Send + Sync + 'static) -> Self {
+        Self::Row(error.into())
+    }
+
     /// Whether PostgreSQL is away or too slow: a client may repeat the request.
     pub fn is_outage(&self) -> bool {
         match self {

@@ -7,12 +7,14 @@ use local_stack::Stack;
 use proto_contracts::ErrorCode;
 use proto_contracts::accounts::{Tokens, User};
 use reqwest::Method;
+use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
 use crate::api::{Api, SESSIONS};
 use crate::response::Response;
 use crate::small_stack;
 
+mod audit;
 mod matrix;
 mod users;
 
@@ -37,6 +39,15 @@ async fn accounts() -> Result<()> {
     no_secret_is_in_a_log(&stack).await?;
     stack.shutdown().await;
     Ok(())
+}
+
+/// A client of the stack's database.
+async fn database(stack: &Stack) -> Result<tokio_postgres::Client> {
+    let url = stack.database_url();
+    let (client, connection) =
+        tokio_postgres::connect(url.expose_secret(), tokio_postgres::NoTls).await?;
+    tokio::spawn(connection);
+    Ok(client)
 }
 
 async fn post(api: &Api, path: &str, body: Value) -> Result<Response> {

@@ -12,7 +12,7 @@ use unicode_normalization::UnicodeNormalization as _;
 const MIN_SCORE: zxcvbn::Score = zxcvbn::Score::Three;
 
 /// 3 to 64 of `a-z`, `0-9`, `.`, `_` and `-`.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Username(String);
 
 impl Username {

@@ -1,9 +1,14 @@
-//! What the audit log records of a change.
+//! What the audit log records of a change, and how it is read.
 
+use std::fmt;
 use std::net::IpAddr;
+use std::str::FromStr;
 
+use jiff::Timestamp;
 use proto_contracts::RequestId;
+pub use proto_contracts::audit::AuditAction as Action;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::account::{Account, Username};
 
@@ -61,45 +66,6 @@ impl Actor {
     }
 }
 
-/// What was done or refused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Action {
-    UserRegistered,
-    UserChanged,
-    UserDeleted,
-    PasswordChanged,
-    LoggedIn,
-    LoggedOut,
-    /// A refresh token was used twice, which ended its login.
-    RefreshTokenReused,
-}
-
-impl Action {
-    /// All actions.
-    pub const ALL: [Self; 7] = [
-        Self::UserRegistered,
-        Self::UserChanged,
-        Self::UserDeleted,
-        Self::PasswordChanged,
-        Self::LoggedIn,
-        Self::LoggedOut,
-        Self::RefreshTokenReused,
-    ];
-
-    /// The name in the audit log.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::UserRegistered => "user_registered",
-            Self::UserChanged => "user_changed",
-            Self::UserDeleted => "user_deleted",
-            Self::PasswordChanged => "password_changed",
-            Self::LoggedIn => "logged_in",
-            Self::LoggedOut => "logged_out",
-            Self::RefreshTokenReused => "refresh_token_reused",
-        }
-    }
-}
-
 /// One change, as it is recorded in its transaction. It never holds a password, a token or the id
 /// of a session.
 #[derive(Clone, Debug)]
@@ -130,4 +96,126 @@ impl<'a> Entry<'a> {
 pub fn snapshot(account: &Account) -> Value {
     let Account { id: _, name, role, created_at: _, is_disabled } = account;
     json!({ "name": name, "role": role, "disabled": is_disabled })
+}
+
+/// Identifies an entry: a UUID that begins with the time of the entry, in milliseconds, as version
+/// 7 does. So ids are in the order of times.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct EntryId {
+    uuid: Uuid,
+    at: Timestamp,
+}
+
+/// The UUID holds no time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not the id of an entry")]
+pub struct InvalidEntryId;
+
+impl EntryId {
+    /// Of an entry that is made now.
+    pub fn now() -> Self {
+        let uuid = Uuid::now_v7();
+        // Fails in the year 9999.
+        Self::try_from(uuid).unwrap_or(Self { uuid, at: Timestamp::MAX })
+    }
+
+    /// Of the one entry with this time and these 74 bits or more, of which some are ignored.
+    pub fn derived(at: Timestamp, bits: u128) -> Self {
+        let milliseconds = u128::from(at.as_millisecond().unsigned_abs());
+        let custom = uuid::Builder::from_custom_bytes(
+            (milliseconds << 80 | bits & (u128::MAX >> 48)).to_be_bytes(),
+        );
+        Self { uuid: custom.into_uuid(), at }
+    }
+
+    /// The id.
+    pub const fn uuid(&self) -> &Uuid {
+        &self.uuid
+    }
+
+    /// The time of its entry.
+    pub const fn at(&self) -> &Timestamp {
+        &self.at
+    }
+}
+
+impl TryFrom<Uuid> for EntryId {
+    type Error = InvalidEntryId;
+
+    fn try_from(uuid: Uuid) -> Result<Self, Self::Error> {
+        let milliseconds = i64::try_from(uuid.as_u128() >> 80).map_err(|_| InvalidEntryId)?;
+        let at = Timestamp::from_millisecond(milliseconds).map_err(|_| InvalidEntryId)?;
+        Ok(Self { uuid, at })
+    }
+}
+
+impl fmt::Display for EntryId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.uuid.fmt(f)
+    }
+}
+
+impl FromStr for EntryId {
+    type Err = InvalidEntryId;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::from_str(text).map_err(|_| InvalidEntryId)?.try_into()
+    }
+}
+
+/// An entry of the log, as it is read. The texts are as some version of the service wrote them.
+#[derive(Clone, Debug)]
+pub struct Recorded {
+    pub id: EntryId,
+    pub action: String,
+    pub actor_kind: String,
+    pub actor: Option<String>,
+    pub object: Option<String>,
+    pub request_id: Option<RequestId>,
+    pub address: Option<String>,
+    pub before: Option<Value>,
+    pub after: Option<Value>,
+    /// How many requests a sum counts; 1 of a change.
+    pub count: i64,
+}
+
+/// A page of the log: up to `limit` entries before one, the newest first. What is `None` does not
+/// restrict it.
+#[derive(Clone, Debug)]
+pub struct AuditPageRequest {
+    pub limit: u32,
+    pub before: Option<EntryId>,
+    pub actor: Option<Username>,
+    pub object: Option<Username>,
+    pub action: Option<Action>,
+    pub from: Option<Timestamp>,
+    pub to: Option<Timestamp>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_holds_the_time_of_its_entry() {
+        let before = Timestamp::now().as_millisecond();
+        let id = EntryId::now();
+        let after = Timestamp::now().as_millisecond();
+        assert!((before..=after).contains(&id.at().as_millisecond()), "{id:?}");
+        assert_eq!(id.to_string().parse(), Ok(id));
+        let year_10000 = "e677d21fdc00-7000-8000-000000000000".replace('-', "");
+        for bad in ["", "ada", "\0", "0190", &year_10000] {
+            assert_eq!(bad.parse::<EntryId>(), Err(InvalidEntryId), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_derived_id_is_the_same_for_the_same_bits() {
+        let at: Timestamp = "2026-11-28T17:00:00Z".parse().expect("a time");
+        let id = EntryId::derived(at, 7);
+        assert_eq!((id, *id.at()), (EntryId::derived(at, 7), at));
+        assert_eq!(id.to_string().parse(), Ok(id));
+        assert_ne!(id, EntryId::derived(at, 8));
+        assert_eq!(id.uuid().get_version_num(), 8);
+    }
 }

@@ -19,12 +19,13 @@ use super::initiator::RequestedBy;
 use crate::auth_metrics::{AuthMetrics, LoginOutcome};
 use crate::domain::account::{Account, DisplayName, Password, Username, WeakPassword};
 use crate::domain::attempts::Attempts;
-use crate::domain::audit::Initiator;
+use crate::domain::audit::{Action, Actor, Initiator};
 use crate::domain::refresh_token::RefreshToken;
 use crate::issuer::{IssueError, Issuer};
 use crate::passwords::{HashError, PasswordHasher};
 use crate::store::StoreError;
 use crate::store::accounts::{Accounts, Refreshed, RegisterError};
+use crate::store::audit::{AuditLog, Refusals};
 
 /// What the handlers of accounts share.
 pub struct Auth {
@@ -38,6 +39,10 @@ pub struct Auth {
     pub attempts: Attempts,
     /// Counts logins.
     pub metrics: AuthMetrics,
+    /// Who changed what.
+    pub audit: AuditLog,
+    /// Sums refused requests for the audit log.
+    pub refusals: Refusals,
 }
 
 pub(super) async fn register(
@@ -174,6 +179,7 @@ impl Auth {
         let Ok(user) = given.username.parse::<Username>() else {
             let password = Password::given(&given.password);
             self.passwords.verify(password, None).await.map_err(hash_failed)?;
+            self.refusals.note(Action::LoginRejected, initiator, None);
             return Err(invalid_credentials());
         };
         let account = self.verified(&user, &given.password, initiator).await?;
@@ -192,6 +198,7 @@ impl Auth {
     ) -> Result<Account, ApiError> {
         let address = initiator.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         if let Some(wait) = self.attempts.wait(user, address, Instant::now()) {
+            self.refusals.note(Action::LoginDelayed, initiator, Some(user));
             let seconds = wait.as_secs() + 1;
             let detail = format!("Too many failed logins; wait {seconds} s.");
             return Err(ApiError::new(ErrorCode::RateLimited, detail)
@@ -208,6 +215,11 @@ impl Auth {
             None => {
                 matches.map_err(hash_failed)?;
                 self.attempts.failed(user, address, Instant::now());
+                let rejected = match initiator.actor {
+                    Actor::Anonymous | Actor::Operator => Action::LoginRejected,
+                    Actor::User(_) => Action::PasswordRejected,
+                };
+                self.refusals.note(rejected, initiator, Some(user));
                 Err(invalid_credentials())
             }
         }

@@ -13,10 +13,13 @@ use service_kit::edge::Admit;
 use service_kit::problem::ApiError;
 use service_kit::tokens::{authorization, invalid_token};
 
+use super::initiator::initiator;
+use crate::domain::audit::Action;
 use crate::issuer::{Identity, Issuer};
+use crate::store::audit::Refusals;
 
 /// Admits requests by the column `Caller` of the API's table, and leaves the caller for handlers.
-pub fn admission(issuer: Issuer) -> Box<Admit> {
+pub fn admission(issuer: Issuer, refusals: Refusals) -> Box<Admit> {
     Box::new(move |request| {
         let Some(operation) = operation(request) else { return Ok(()) };
         let required = match operation.details.caller {
@@ -30,6 +33,8 @@ pub fn admission(issuer: Issuer) -> Box<Admit> {
         match (&identity, required) {
             (None, Some(_)) => return Err(unauthorized()),
             (Some(identity), Some(role)) if identity.role < role => {
+                let by = initiator(request.request(), Some(identity));
+                refusals.note(Action::Forbidden, &by, Some(&identity.user));
                 let detail = format!("This needs the role {role}; yours is {}.", identity.role);
                 return Err(ApiError::new(ErrorCode::Forbidden, detail));
             }

@@ -20,13 +20,17 @@ impl FromRequest for RequestedBy {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let extensions = request.extensions();
-        let identity = extensions.get::<Identity>();
-        ready(Ok(Self(Initiator {
-            actor: identity.map_or(Actor::Anonymous, |identity| Actor::User(identity.user.clone())),
-            request_id: extensions.get::<RequestId>().copied(),
-            address: client_address(request),
-        })))
+        let identity = request.extensions().get::<Identity>().cloned();
+        ready(Ok(Self(initiator(request, identity.as_ref()))))
+    }
+}
+
+/// The initiator of a request whose token, if any, is this user's.
+pub(super) fn initiator(request: &HttpRequest, identity: Option<&Identity>) -> Initiator {
+    Initiator {
+        actor: identity.map_or(Actor::Anonymous, |identity| Actor::User(identity.user.clone())),
+        request_id: request.extensions().get::<RequestId>().copied(),
+        address: client_address(request),
     }
 }
 

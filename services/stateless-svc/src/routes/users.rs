@@ -17,6 +17,7 @@ use super::auth::{Auth, store_failed, to_wire, without_body};
 use super::identity::CalledBy;
 use super::initiator::RequestedBy;
 use crate::domain::account::{AccountChange, DisplayName, UserPageRequest, Username};
+use crate::domain::audit::Action;
 use crate::domain::page::{self, Cursor};
 use crate::issuer::Identity;
 use crate::store::accounts::ChangeError;
@@ -81,6 +82,7 @@ pub(super) async fn patch(
     })?;
     let change = AccountChange { name, role, is_disabled: disabled };
     if change.needs_admin() && caller.role < Role::Admin {
+        auth.refusals.note(Action::Forbidden, &initiator, Some(&caller.user));
         let detail = "Only admins change `role` and `disabled`.";
         return Err(ApiError::new(ErrorCode::Forbidden, detail));
     }

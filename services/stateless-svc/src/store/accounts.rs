@@ -6,7 +6,8 @@ use proto_contracts::Role;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Transaction};
 
-use super::{StoreError, audit, within_timeout};
+use super::audit::{self, AuditMetrics};
+use super::{StoreError, within_timeout};
 use crate::domain::account::{Account, AccountChange, DisplayName, UserPageRequest, Username};
 use crate::domain::audit::{Action, Entry, Initiator, snapshot};
 
@@ -18,6 +19,7 @@ pub use logins::Refreshed;
 #[derive(Clone)]
 pub struct Accounts {
     pool: Pool,
+    audited: AuditMetrics,
 }
 
 /// Why a user could not be registered.
@@ -55,8 +57,8 @@ pub struct Credentials {
 
 impl Accounts {
     /// Reads and writes through this pool.
-    pub fn new(pool: Pool) -> Self {
-        Self { pool }
+    pub fn new(pool: Pool, audited: AuditMetrics) -> Self {
+        Self { pool, audited }
     }
 
     /// Adds a user with the role `user`.
@@ -88,6 +90,7 @@ impl Accounts {
             let entry = Entry { after, ..Entry::new(Action::UserRegistered, id) };
             audit::record(&transaction, by, entry).await?;
             transaction.commit().await?;
+            self.audited.recorded(Action::UserRegistered, 1);
             Ok(Ok(registered))
         })
         .await?
@@ -106,7 +109,7 @@ impl Accounts {
             })
             .await?;
         let credentials = |row: Row| {
-            let password_hash = row.try_get("password_hash").map_err(invalid)?;
+            let password_hash = row.try_get("password_hash").map_err(StoreError::row)?;
             Ok(Credentials { account: account(&row)?, password_hash })
         };
         found.map(credentials).transpose()
@@ -181,12 +184,14 @@ impl Accounts {
                 transaction.execute(END_ALL, &[&id.as_str()]).await?;
             }
             // A repetition changes nothing.
-            if before != after {
+            let is_change = before != after;
+            if is_change {
                 let (before, after) = (Some(snapshot(&before)), Some(snapshot(&after)));
                 let entry = Entry { action: Action::UserChanged, object: id, before, after };
                 audit::record(&transaction, by, entry).await?;
             }
             transaction.commit().await?;
+            self.audited.recorded(Action::UserChanged, u64::from(is_change));
             Ok(Ok(after))
         })
         .await?
@@ -216,6 +221,7 @@ impl Accounts {
             let entry = Entry { before, ..Entry::new(Action::UserDeleted, id) };
             audit::record(&transaction, by, entry).await?;
             transaction.commit().await?;
+            self.audited.recorded(Action::UserDeleted, 1);
             Ok(Ok(()))
         })
         .await?
@@ -247,7 +253,9 @@ impl Accounts {
             let ended = change.execute(END_ALL, &[&user.as_str()]).await?;
             let entry = Entry::new(Action::PasswordChanged, user).ends_logins(ended);
             audit::record(&change, by, entry).await?;
-            change.commit().await
+            change.commit().await?;
+            self.audited.recorded(Action::PasswordChanged, 1);
+            Ok(())
         })
         .await
     }
@@ -286,20 +294,16 @@ async fn has_admin(transaction: &Transaction<'_>) -> Result<bool, tokio_postgres
 const END_ALL: &str = "UPDATE logins SET ended_at = now() WHERE user_id = $1 AND ended_at IS NULL";
 
 fn account(row: &Row) -> Result<Account, StoreError> {
-    let id: &str = row.try_get("id").map_err(invalid)?;
-    let role: &str = row.try_get("role").map_err(invalid)?;
+    let id: &str = row.try_get("id").map_err(StoreError::row)?;
+    let role: &str = row.try_get("role").map_err(StoreError::row)?;
     Ok(Account {
-        id: id.parse().map_err(invalid)?,
-        name: row.try_get("name").map_err(invalid)?,
-        role: role.parse::<Role>().map_err(invalid)?,
-        created_at: row.try_get("created_at").map_err(invalid)?,
+        id: id.parse().map_err(StoreError::row)?,
+        name: row.try_get("name").map_err(StoreError::row)?,
+        role: role.parse::<Role>().map_err(StoreError::row)?,
+        created_at: row.try_get("created_at").map_err(StoreError::row)?,
         is_disabled: row
             .try_get::<_, Option<jiff::Timestamp>>("disabled_at")
-            .map_err(invalid)?
+            .map_err(StoreError::row)?
             .is_some(),
     })
-}
-
-fn invalid(error: impl std::error::Error + Send + Sync + 'static) -> StoreError {
-    StoreError::Row(error.into())
 }

@@ -1,27 +1,36 @@
 //! The audit log in PostgreSQL.
 
-use jiff::Timestamp;
-use tokio_postgres::Transaction;
+use deadpool_postgres::Pool;
 use tokio_postgres::types::ToSql;
+use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;
 
+use super::{StoreError, within_timeout};
 use crate::domain::account::Username;
-use crate::domain::audit::{Entry, Initiator};
+use crate::domain::audit::{Action, AuditPageRequest, Entry, EntryId, Initiator, Recorded};
 
-/// Records a change in its transaction, so that each committed change has exactly one row.
+mod metrics;
+mod partitions;
+mod refusals;
+
+pub use metrics::AuditMetrics;
+pub use partitions::Partitions;
+pub use refusals::Refusals;
+
+/// Records a change in its transaction, so that each committed change has exactly one entry.
 ///
 /// # Errors
-/// When PostgreSQL rejects the row. Then the transaction cannot be committed.
+/// When PostgreSQL rejects the entry. Then the transaction cannot be committed.
 pub async fn record(
     change: &Transaction<'_>,
     by: &Initiator,
     entry: Entry<'_>,
 ) -> Result<(), tokio_postgres::Error> {
-    let (id, at) = new_id();
+    let id = EntryId::now();
     let Entry { action, object, before, after } = entry;
     let parameters: [&(dyn ToSql + Sync); 10] = [
-        &id,
-        &at,
+        id.uuid(),
+        id.at(),
         &by.actor.kind(),
         &by.actor.username().map(Username::as_str),
         &action.as_str(),
@@ -38,28 +47,64 @@ pub async fn record(
     Ok(())
 }
 
-/// A row's id and its time, which is the one in the id: both orders are the same.
-fn new_id() -> (Uuid, Timestamp) {
-    let id = Uuid::now_v7();
-    (id, time_of(id).unwrap_or_else(Timestamp::now))
+/// Reads the log. Cheap to clone.
+#[derive(Clone)]
+pub struct AuditLog {
+    pool: Pool,
 }
 
-/// The time in a UUID of version 7.
-fn time_of(id: Uuid) -> Option<Timestamp> {
-    let milliseconds = id.as_u128() >> 80;
-    Timestamp::from_millisecond(i64::try_from(milliseconds).ok()?).ok()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_id_holds_the_time_of_its_row() {
-        let before = Timestamp::now().as_millisecond();
-        let (id, at) = new_id();
-        let after = Timestamp::now().as_millisecond();
-        assert!((before..=after).contains(&at.as_millisecond()), "{id} {at}");
-        assert_eq!(time_of(id), Some(at));
+impl AuditLog {
+    /// Reads through this pool.
+    pub fn new(pool: Pool) -> Self {
+        Self { pool }
     }
+
+    /// One entry more than the page has, if there are so many.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn page(&self, page: &AuditPageRequest) -> Result<Vec<Recorded>, StoreError> {
+        let one_more = i64::from(page.limit) + 1;
+        let parameters: [&(dyn ToSql + Sync); 8] = [
+            &one_more,
+            &page.before.as_ref().map(EntryId::at),
+            &page.before.as_ref().map(EntryId::uuid),
+            &page.actor.as_ref().map(Username::as_str),
+            &page.object.as_ref().map(Username::as_str),
+            &page.action.map(Action::as_str),
+            &page.from,
+            &page.to,
+        ];
+        // `at <= $2` alone leaves later partitions out.
+        let sql = "SELECT id, actor_kind, actor, action, object, request_id, \
+                   abbrev(address) AS address, before, after, count FROM audit_log \
+                   WHERE ($2::timestamptz IS NULL OR (at <= $2 AND (at, id) < ($2, $3::uuid))) \
+                   AND ($4::text IS NULL OR actor = $4) \
+                   AND ($5::text IS NULL OR object = $5) \
+                   AND ($6::text IS NULL OR action = $6) \
+                   AND ($7::timestamptz IS NULL OR at >= $7) \
+                   AND ($8::timestamptz IS NULL OR at < $8) \
+                   ORDER BY at DESC, id DESC LIMIT $1";
+        let rows = within_timeout(self.pool.get().await?, async |client| {
+            client.query(sql, &parameters).await
+        });
+        rows.await?.iter().map(recorded).collect()
+    }
+}
+
+fn recorded(row: &Row) -> Result<Recorded, StoreError> {
+    let id: Uuid = row.try_get("id").map_err(StoreError::row)?;
+    let request_id: Option<Uuid> = row.try_get("request_id").map_err(StoreError::row)?;
+    Ok(Recorded {
+        id: id.try_into().map_err(StoreError::row)?,
+        action: row.try_get("action").map_err(StoreError::row)?,
+        actor_kind: row.try_get("actor_kind").map_err(StoreError::row)?,
+        actor: row.try_get("actor").map_err(StoreError::row)?,
+        object: row.try_get("object").map_err(StoreError::row)?,
+        request_id: request_id.map(Into::into),
+        address: row.try_get("address").map_err(StoreError::row)?,
+        before: row.try_get("before").map_err(StoreError::row)?,
+        after: row.try_get("after").map_err(StoreError::row)?,
+        count: row.try_get("count").map_err(StoreError::row)?,
+    })
 }

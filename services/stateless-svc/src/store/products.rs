@@ -94,15 +94,12 @@ impl Products {
 }
 
 fn product(row: &Row) -> Result<Product, StoreError> {
-    let invalid = |error: tokio_postgres::Error| StoreError::Row(error.into());
-    let id: &str = row.try_get("id").map_err(invalid)?;
+    let id: &str = row.try_get("id").map_err(StoreError::row)?;
     Ok(Product {
-        id: id.parse().map_err(|error: crate::domain::product::InvalidProductId| {
-            StoreError::Row(error.into())
-        })?,
-        name: row.try_get("name").map_err(invalid)?,
-        price: row.try_get("price").map_err(invalid)?,
-        stock: row.try_get("stock").map_err(invalid)?,
-        created_at: row.try_get("created_at").map_err(invalid)?,
+        id: id.parse().map_err(StoreError::row)?,
+        name: row.try_get("name").map_err(StoreError::row)?,
+        price: row.try_get("price").map_err(StoreError::row)?,
+        stock: row.try_get("stock").map_err(StoreError::row)?,
+        created_at: row.try_get("created_at").map_err(StoreError::row)?,
     })
 }

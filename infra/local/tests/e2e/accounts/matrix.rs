@@ -167,6 +167,7 @@ fn expectations() -> Vec<(&'static Operation, Expected)> {
         get_user: own_user,
         patch_user: own_user.with_body(r#"{"name": "x"}"#),
         delete_user: own_user,
+        list_audit: admin,
         get_jwks: everyone,
         get_openapi: everyone,
     };

@@ -16,7 +16,7 @@ use crate::api::Api;
 use crate::response::Response;
 use crate::small_stack;
 
-const USERS: &str = "/api/v1/users";
+pub(super) const USERS: &str = "/api/v1/users";
 
 #[tokio::test]
 async fn users_and_roles() -> Result<()> {
@@ -35,7 +35,7 @@ async fn users_and_roles() -> Result<()> {
     Ok(())
 }
 
-fn grant(stack: &Stack, user: &str, role: &str) -> Result<std::process::Output> {
+pub(super) fn grant(stack: &Stack, user: &str, role: &str) -> Result<std::process::Output> {
     let program = Builds::beside_current_exe()?.binary("stateless-svc")?;
     Command::new(program)
         .args(["user", "grant", user, role])
@@ -132,7 +132,7 @@ async fn admins_list_users_page_by_page(api: &Api, admin: &str) -> Result<()> {
     Ok(())
 }
 
-async fn patch(api: &Api, user: &str, token: &str, body: Value) -> Result<Response> {
+pub(super) async fn patch(api: &Api, user: &str, token: &str, body: Value) -> Result<Response> {
     let request = api.request(Method::PATCH, &format!("{USERS}/{user}"));
     Response::to(request.bearer_auth(token).json(&body)).await
 }

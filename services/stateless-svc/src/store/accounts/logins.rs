@@ -6,7 +6,7 @@ use service_kit::telemetry::chain;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
-use super::{Accounts, END_ALL, account, invalid};
+use super::{Accounts, END_ALL, account};
 use crate::domain::account::{Account, Username};
 use crate::domain::audit::{Action, Entry, Initiator};
 use crate::domain::refresh_token::RefreshToken;
@@ -52,7 +52,9 @@ impl Accounts {
             );
             change.execute(&sql, &[&Uuid::now_v7(), &user.as_str(), &&token.hash()[..]]).await?;
             audit::record(&change, by, Entry::new(Action::LoggedIn, user)).await?;
-            change.commit().await
+            change.commit().await?;
+            self.audited.recorded(Action::LoggedIn, 1);
+            Ok(())
         })
         .await
     }
@@ -73,7 +75,11 @@ impl Accounts {
             let refreshed =
                 self.run(async |client| try_refresh(client, token, &next, by).await).await;
             match refreshed {
-                Ok(refreshed) => return refreshed,
+                Ok(refreshed) => {
+                    let is_reuse = matches!(refreshed, Ok(Refreshed::Reused(_)));
+                    self.audited.recorded(Action::RefreshTokenReused, u64::from(is_reuse));
+                    return refreshed;
+                }
                 Err(error) if attempt == ATTEMPTS || !error.is_transient() => return Err(error),
                 Err(_) => attempt += 1,
             }
@@ -95,11 +101,12 @@ impl Accounts {
             };
             let user: Username = match ended.try_get::<_, &str>(0)?.parse() {
                 Ok(user) => user,
-                Err(error) => return Ok(Err(invalid(error))),
+                Err(error) => return Ok(Err(StoreError::row(error))),
             };
             let entry = Entry::new(Action::LoggedOut, &user).ends_logins(1);
             audit::record(&change, &by.acting_as(&user), entry).await?;
             change.commit().await?;
+            self.audited.recorded(Action::LoggedOut, 1);
             Ok(Ok(()))
         })
         .await?
@@ -115,7 +122,9 @@ impl Accounts {
             let ended = change.execute(END_ALL, &[&user.as_str()]).await?;
             let entry = Entry::new(Action::LoggedOut, user).ends_logins(ended);
             audit::record(&change, by, entry).await?;
-            change.commit().await
+            change.commit().await?;
+            self.audited.recorded(Action::LoggedOut, 1);
+            Ok(())
         })
         .await
     }
