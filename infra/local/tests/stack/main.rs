@@ -1,6 +1,7 @@
 //! Stacks with real programs, several at once.
 
 mod agent;
+mod api_document;
 mod command_line;
 mod data;
 mod full_disk;
