@@ -133,6 +133,24 @@ impl Env {
         })
     }
 
+    /// Reads a secret that must be long, unless it is empty or unset.
+    ///
+    /// # Errors
+    /// For one of fewer than 32 bytes.
+    pub fn long_secret(&self, variable: &'static str) -> Result<Option<SecretString>, ConfigError> {
+        const FEWEST_BYTES: usize = 32;
+        let example = "$(openssl rand -hex 32)";
+        let secret = SecretString::from(self.text(variable, "", example)?);
+        match secret.expose_secret().len() {
+            0 => Ok(None),
+            FEWEST_BYTES.. => Ok(Some(secret)),
+            bytes => {
+                let fault = format!("has {bytes} bytes, fewer than {FEWEST_BYTES}");
+                Err(ConfigError { variable, fault, example })
+            }
+        }
+    }
+
     fn text(
         &self,
         variable: &'static str,

@@ -18,6 +18,7 @@ pub mod env;
 mod error_pages;
 pub mod health;
 pub mod http_client;
+pub mod idempotency;
 mod internal;
 pub mod outage;
 pub mod postgres;

@@ -20,6 +20,8 @@ pub(crate) struct Secrets {
     pub(crate) database_password: SecretString,
     /// Key from which the stateful instances derive session ids.
     pub(crate) session_id_secret: SecretString,
+    /// Key of the fingerprints that the stateless instances keep of requests.
+    pub(crate) idempotency_secret: SecretString,
 }
 
 impl Secrets {
@@ -30,6 +32,7 @@ impl Secrets {
             instance_token: load_or_make(&state.join("instance.token"))?,
             database_password: load_or_make(&state.join("postgres.password"))?,
             session_id_secret: load_or_make(&state.join("session-id.secret"))?,
+            idempotency_secret: load_or_make(&state.join("idempotency.secret"))?,
         })
     }
 }

@@ -41,6 +41,7 @@ pub(crate) fn launch(
         PoolName::Stateless => {
             set("DATABASE_URL", settings.database_url().expose_secret());
             set("CACHE_REDIS_URL", &settings.redis_cache_url());
+            set("IDEMPOTENCY_SECRET", settings.secrets.idempotency_secret.expose_secret());
             set("AUTH_KEYS_DIR", &settings.token_keys.dir.to_string_lossy());
             "stateless-svc"
         }

@@ -28,7 +28,8 @@ pub(super) const REGISTER: Details = on_accounts("Register a user")
         r#"{"username": "ada", "name": "Ada Lovelace", "password": "correct horse battery staple"}"#,
     )
     .returns::<User>(201, "The user.", USER)
-    .fails_with(&[ErrorCode::UsernameTaken, ErrorCode::WeakPassword]);
+    .fails_with(&[ErrorCode::UsernameTaken, ErrorCode::WeakPassword])
+    .keyed();
 
 pub(super) const LOG_IN: Details = on_accounts("Log in")
     .described_as(
@@ -61,7 +62,8 @@ pub(super) const LOG_OUT: Details = on_accounts("Log out")
     .called_by(Caller::Everyone { with_token: true })
     .body::<Logout>(r#"{"everywhere": true}"#)
     .returns_nothing(204, "Logged out.")
-    .fails_with(&[ErrorCode::Unauthorized, ErrorCode::InvalidToken]);
+    .fails_with(&[ErrorCode::Unauthorized, ErrorCode::InvalidToken])
+    .keyed();
 
 pub(super) const CHANGE_PASSWORD: Details = on_accounts("Change the password")
     .described_as("Ends all logins of the user.")
@@ -71,7 +73,8 @@ pub(super) const CHANGE_PASSWORD: Details = on_accounts("Change the password")
             "new_password": "four unrelated bicycle words"}"#,
     )
     .returns_nothing(204, "Changed.")
-    .fails_with(&[ErrorCode::InvalidCredentials, ErrorCode::WeakPassword]);
+    .fails_with(&[ErrorCode::InvalidCredentials, ErrorCode::WeakPassword])
+    .keyed();
 
 pub(super) const GET_ME: Details = on_accounts("Show the user of the token")
     .called_by(Caller::User(Role::User))
@@ -106,7 +109,8 @@ pub(super) const PATCH_USER: Details = on_user("Change a user")
     )
     .body::<PatchUser>(r#"{"role": "instructor"}"#)
     .returns::<User>(200, "The user after the change.", USER)
-    .fails_with(&[ErrorCode::Forbidden, ErrorCode::LastAdmin]);
+    .fails_with(&[ErrorCode::Forbidden, ErrorCode::LastAdmin])
+    .keyed();
 
 pub(super) const DELETE_USER: Details = on_user("Delete a user")
     .described_as(

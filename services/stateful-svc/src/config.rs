@@ -3,7 +3,7 @@
 use std::str::FromStr;
 use std::time::Duration;
 
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use service_kit::config::{ConfigError, Env, ServiceConfig};
 use service_kit::redis::{Acks, RedisTarget};
 use service_kit::tokens::TokenSettings;
@@ -25,8 +25,6 @@ const MAX_LIVE_CONNECTIONS: usize = 1_000_000;
 const MAX_ACK_REPLICAS: u64 = 16;
 /// Half of Redis's response timeout, which includes this wait.
 const ACK_TIMEOUT: Duration = Duration::from_millis(500);
-/// The output length of HMAC-SHA-256 (RFC 2104, section 3).
-const MIN_SECRET_BYTES: usize = 32;
 
 /// The settings of one instance.
 #[derive(Clone, Debug)]
@@ -137,7 +135,7 @@ impl Config {
                 absolute: env.seconds("SESSION_ABSOLUTE_S", "86400", 1..=MAX_LIFETIME_S)?,
             },
             live: LiveConfig::from_env(env)?,
-            secret: secret(env)?,
+            secret: env.long_secret("SESSION_ID_SECRET")?,
             tokens: TokenSettings::from_env(env)?,
         })
     }
@@ -159,21 +157,6 @@ fn acks(env: &Env) -> Result<Option<Acks>, ConfigError> {
     let replicas = env.parse_within("REDIS_ACK_REPLICAS", "0", 0..=MAX_ACK_REPLICAS, "1")?;
     let replicas = u16::try_from(replicas).unwrap_or_default();
     Ok((replicas > 0).then_some(Acks { replicas, timeout: ACK_TIMEOUT }))
-}
-
-fn secret(env: &Env) -> Result<Option<SecretString>, ConfigError> {
-    let (variable, example) = ("SESSION_ID_SECRET", "$(openssl rand -hex 32)");
-    let secret = env.secret(variable, "", example, |secret| {
-        Ok::<_, std::convert::Infallible>(secret.clone())
-    })?;
-    match secret.expose_secret().len() {
-        0 => Ok(None),
-        MIN_SECRET_BYTES.. => Ok(Some(secret)),
-        bytes => {
-            let fault = format!("has {bytes} bytes, fewer than {MIN_SECRET_BYTES}");
-            Err(ConfigError { variable, fault, example })
-        }
-    }
 }
 
 #[derive(Clone, Copy, Debug)]

@@ -3,6 +3,7 @@
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 
+use secrecy::SecretString;
 use service_kit::config::{ConfigError, Env, ServiceConfig};
 use service_kit::postgres::PostgresTarget;
 use service_kit::redis::RedisTarget;
@@ -29,6 +30,9 @@ pub struct Config {
     /// `AUDIT_RETENTION_MONTHS`: how long the audit log is kept, besides the present month; 12 by
     /// default.
     pub audit_retention_months: NonZeroU16,
+    /// `IDEMPOTENCY_SECRET`: the key of the fingerprints of requests with an idempotency key. At
+    /// least 32 bytes, the same for all instances.
+    pub idempotency_secret: Option<SecretString>,
 }
 
 impl Config {
@@ -60,6 +64,7 @@ impl Config {
             },
             password_threads: env.parse("AUTH_PASSWORD_THREADS", "2", "2")?,
             audit_retention_months: env.parse("AUDIT_RETENTION_MONTHS", "12", "12")?,
+            idempotency_secret: env.long_secret("IDEMPOTENCY_SECRET")?,
         })
     }
 }

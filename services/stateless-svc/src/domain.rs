@@ -6,6 +6,7 @@ pub mod audit;
 pub mod calculation;
 pub mod drawing;
 mod hex;
+pub mod keyed;
 pub mod page;
 pub mod product;
 pub mod refresh_token;

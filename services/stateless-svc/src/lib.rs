@@ -14,22 +14,25 @@ pub mod routes;
 pub mod store;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::web;
 use service_kit::health::{HealthBuilder, Need};
 use service_kit::redis::RedisTimeouts;
 use service_kit::server::{BindError, Server};
-use service_kit::telemetry::Metrics;
+use service_kit::telemetry::{Metrics, chain};
 
 use auth_metrics::AuthMetrics;
 pub use config::{Config, SERVICE};
 use domain::attempts::Attempts;
+use domain::keyed::KeyDigests;
 use issuer::{Issuer, KeysError};
 use passwords::{HashError, PasswordHasher};
-use routes::{App, Auth};
+use routes::{App, Auth, Repetitions};
 use store::accounts::Accounts;
 use store::audit::{AuditLog, AuditMetrics, Partitions, Refusals};
 use store::cache::DocumentCache;
+use store::idempotency::IdempotencyKeys;
 use store::migrations::{self, Schema};
 use store::products::Products;
 
@@ -90,6 +93,7 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let audited = AuditMetrics::register(metrics.registry())?;
     let accounts = Accounts::new(postgres.clone(), audited.clone());
     let refusals = Refusals::new(postgres.clone(), audited.clone());
+    let keys = IdempotencyKeys::new(postgres.clone());
     let auth = web::Data::new(Auth {
         accounts: accounts.clone(),
         passwords: passwords.clone(),
@@ -98,6 +102,10 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
         metrics: AuthMetrics::register(metrics.registry(), passwords)?,
         audit: AuditLog::new(postgres.clone()),
         refusals: refusals.clone(),
+        repetitions: Repetitions {
+            keys: keys.clone(),
+            digests: KeyDigests::new(config.idempotency_secret.as_ref()),
+        },
     });
     let admission = routes::admission(issuer.clone(), refusals.clone());
     let server = Server::bind(&config.service, health, metrics, admission, move |api| {
@@ -113,6 +121,22 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     });
     tokio::spawn(refusals.clone().write_continually());
     tokio::spawn(issuer.follow_keys());
-    tokio::spawn(accounts.delete_expired_logins_daily());
+    tokio::spawn(delete_expired_daily(accounts, keys));
     Ok(server.on_stop(async move { refusals.write().await }))
+}
+
+/// Deletes expired logins and keys again and again. Any number of instances may do it.
+async fn delete_expired_daily(accounts: Accounts, keys: IdempotencyKeys) {
+    loop {
+        let hours = rand::random_range(12..36_u64);
+        tokio::time::sleep(Duration::from_secs(3_600 * hours)).await;
+        match accounts.delete_expired_logins().await {
+            Ok(count) => tracing::info!(count, "deleted expired logins"),
+            Err(error) => tracing::warn!(cause = chain(&error), "cannot delete expired logins"),
+        }
+        match keys.delete_expired().await {
+            Ok(count) => tracing::info!(count, "deleted expired idempotency keys"),
+            Err(error) => tracing::warn!(cause = chain(&error), "cannot delete expired keys"),
+        }
+    }
 }

@@ -9,6 +9,7 @@ pub mod accounts;
 pub mod audit;
 pub mod cache;
 mod flights;
+pub mod idempotency;
 pub mod migrations;
 pub mod products;
 

@@ -16,6 +16,7 @@ use crate::small_stack;
 
 mod audit;
 mod hostile_text;
+mod keyed;
 mod matrix;
 mod users;
 

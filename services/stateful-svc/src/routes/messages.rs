@@ -13,7 +13,6 @@ use service_kit::problem::ApiError;
 use super::caller::set_affinity_key;
 use super::context::Sessions;
 use super::entity_tags::{condition, set_etag};
-use super::idempotency::idempotency_key;
 use super::response;
 use super::session_path::{SessionPath, parse_id};
 use crate::domain::keyed::Keyed;
@@ -21,6 +20,7 @@ use crate::domain::message::{Appended, MessageText, NewMessage};
 use crate::domain::session_tag::Expected;
 use crate::metrics::Operation;
 use crate::store::{Access, Written};
+use service_kit::idempotency::idempotency_key;
 
 /// Posts a message to the session in the path.
 pub(super) async fn post_to_path(

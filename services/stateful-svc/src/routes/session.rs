@@ -11,7 +11,6 @@ use service_kit::problem::ApiError;
 
 use super::context::Sessions;
 use super::entity_tags::{condition, if_match, if_none_match, precondition_failed, set_etag};
-use super::idempotency::idempotency_key;
 use super::response;
 use super::session_path::SessionPath;
 use crate::domain::client_data::MergePatch;
@@ -19,6 +18,7 @@ use crate::domain::keyed::Keyed;
 use crate::domain::session::Session;
 use crate::metrics::Operation;
 use crate::store::{Source, WriteOutcome};
+use service_kit::idempotency::idempotency_key;
 
 /// Reads a session; 304 when the client has cached its state.
 pub(super) async fn read(

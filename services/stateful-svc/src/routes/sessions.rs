@@ -13,7 +13,6 @@ use service_kit::problem::ApiError;
 use super::caller::{access_by, affinity_key, set_affinity_key};
 use super::context::Sessions;
 use super::entity_tags::{condition_of_create, set_etag};
-use super::idempotency::idempotency_key;
 use super::response;
 use super::session::body;
 use crate::domain::caller::Caller;
@@ -23,6 +22,7 @@ use crate::domain::session::Session;
 use crate::domain::session_ids::IdReservation;
 use crate::metrics::Operation;
 use crate::store::{CreateError, StoreFault, Written};
+use service_kit::idempotency::idempotency_key;
 
 /// Creates a session, whose id begins with its creator's affinity key. One idempotency key creates
 /// one session, whatever affinity keys its repetitions have.

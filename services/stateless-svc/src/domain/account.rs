@@ -6,6 +6,7 @@ use std::str::FromStr;
 use proto_contracts::Role;
 use proto_contracts::accounts::{MAX_NAME_CHARS, PASSWORD_CHARS, USERNAME_CHARS};
 use secrecy::{ExposeSecret as _, SecretString};
+use serde_json::{Value, json};
 use unicode_normalization::UnicodeNormalization as _;
 
 /// The lowest accepted score of `zxcvbn`: 10⁸ guesses and more.
@@ -135,6 +136,36 @@ pub struct Account {
     pub is_disabled: bool,
 }
 
+impl Account {
+    /// As it is kept for the repetition of a response.
+    pub fn to_json(&self) -> Value {
+        let Self { id, name, role, created_at, is_disabled } = self;
+        let (id, created_at) = (id.as_str(), created_at.to_string());
+        json!({ "id": id, "name": name, "role": role, "created_at": created_at,
+                "disabled": is_disabled })
+    }
+
+    /// What was kept.
+    ///
+    /// # Errors
+    /// When something else was.
+    pub fn from_json(kept: Value) -> Result<Self, NotAnAccount> {
+        let text = |member: &str| kept.get(member).and_then(Value::as_str).ok_or(NotAnAccount);
+        Ok(Self {
+            id: text("id")?.parse().map_err(|_| NotAnAccount)?,
+            name: text("name")?.to_owned(),
+            role: text("role")?.parse().map_err(|_| NotAnAccount)?,
+            created_at: text("created_at")?.parse().map_err(|_| NotAnAccount)?,
+            is_disabled: kept.get("disabled").and_then(Value::as_bool).ok_or(NotAnAccount)?,
+        })
+    }
+}
+
+/// The JSON is not an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("is not an account")]
+pub struct NotAnAccount;
+
 /// A change of a user; what is `None` stays.
 #[derive(Clone, Debug, Default)]
 pub struct AccountChange {
@@ -165,6 +196,21 @@ mod tests {
 
     fn ada() -> Username {
         "ada".parse().expect("a username")
+    }
+
+    #[test]
+    fn a_kept_account_is_the_same() {
+        let account = Account {
+            id: ada(),
+            name: "Ada \"Ω\" Lovelace".to_owned(),
+            role: Role::Instructor,
+            created_at: "2026-11-28T17:00:00.123456Z".parse().expect("a time"),
+            is_disabled: true,
+        };
+        assert_eq!(Account::from_json(account.to_json()), Ok(account.clone()));
+        let mut other = account.to_json();
+        other["role"] = "king".into();
+        assert_eq!(Account::from_json(other), Err(NotAnAccount));
     }
 
     #[test]

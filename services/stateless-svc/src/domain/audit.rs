@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::account::{Account, Username};
+use super::keyed::Keyed;
 
 /// Who makes a change, and by which request. Handlers take it from the request; every change of
 /// the store gets it.
@@ -21,6 +22,8 @@ pub struct Initiator {
     pub request_id: Option<RequestId>,
     /// The client's address; `None` at the command line.
     pub address: Option<IpAddr>,
+    /// The request's `Idempotency-Key`, which is kept with the change.
+    pub keyed: Option<Keyed>,
 }
 
 /// Who acts.
@@ -37,7 +40,7 @@ pub enum Actor {
 impl Initiator {
     /// The operator at the command line.
     pub fn operator() -> Self {
-        Self { actor: Actor::Operator, request_id: None, address: None }
+        Self { actor: Actor::Operator, request_id: None, address: None, keyed: None }
     }
 
     /// The same request, by the user that its body proves: with a password or a refresh token.

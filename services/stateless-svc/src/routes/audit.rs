@@ -12,7 +12,8 @@ use service_kit::body::Query;
 use service_kit::problem::ApiError;
 use service_kit::response;
 
-use super::auth::{Auth, store_failed};
+use super::auth::Auth;
+use super::replies::store_failed;
 use crate::domain::account::Username;
 use crate::domain::audit::{AuditPageRequest, EntryId, Recorded};
 use crate::domain::page::{self, Cursor};

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use actix_web::{HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, web};
 use proto_contracts::ErrorCode;
 use proto_contracts::accounts as wire;
 use proto_contracts::accounts::ACCESS_TOKEN_S;
@@ -14,16 +14,17 @@ use service_kit::body::{Json, NoQuery};
 use service_kit::problem::ApiError;
 use service_kit::response;
 
+use super::idempotency::Repetitions;
 use super::identity::{self, CalledBy};
 use super::initiator::RequestedBy;
+use super::replies::{store_failed, to_wire, without_body};
 use crate::auth_metrics::{AuthMetrics, LoginOutcome};
 use crate::domain::account::{Account, DisplayName, Password, Username, WeakPassword};
 use crate::domain::attempts::Attempts;
 use crate::domain::audit::{Action, Actor, Initiator};
 use crate::domain::refresh_token::RefreshToken;
-use crate::issuer::{IssueError, Issuer};
+use crate::issuer::{Identity, IssueError, Issuer};
 use crate::passwords::{HashError, PasswordHasher};
-use crate::store::StoreError;
 use crate::store::accounts::{Accounts, Refreshed, RegisterError};
 use crate::store::audit::{AuditLog, Refusals};
 
@@ -43,13 +44,27 @@ pub struct Auth {
     pub audit: AuditLog,
     /// Sums refused requests for the audit log.
     pub refusals: Refusals,
+    /// Recognizes repeated requests.
+    pub repetitions: Repetitions,
 }
 
 pub(super) async fn register(
     _: NoQuery,
+    request: HttpRequest,
     RequestedBy(initiator): RequestedBy,
     Json(given): Json<wire::Register>,
     auth: web::Data<Auth>,
+) -> Result<HttpResponse, ApiError> {
+    let execute = async |by: &Initiator| register_once(&auth, given.clone(), by).await;
+    auth.repetitions
+        .once(&request, initiator, "register", &given, StatusCode::CREATED, execute)
+        .await
+}
+
+async fn register_once(
+    auth: &Auth,
+    given: wire::Register,
+    initiator: &Initiator,
 ) -> Result<HttpResponse, ApiError> {
     let wire::Register { username, name, password } = given;
     let mut errors = Vec::new();
@@ -64,7 +79,7 @@ pub(super) async fn register(
     let password = Password::chosen(&password, &id, name.as_str())
         .map_err(|error| weak(&error, "/password"))?;
     let hash = auth.passwords.hash(password).await.map_err(hash_failed)?;
-    let registered = auth.accounts.register(&id, &name, &hash, &initiator).await;
+    let registered = auth.accounts.register(&id, &name, &hash, initiator).await;
     let account = registered.map_err(|error| match error {
         RegisterError::Taken => {
             ApiError::new(ErrorCode::UsernameTaken, format!("The username {id} is taken."))
@@ -112,40 +127,69 @@ pub(super) async fn refresh(
 
 pub(super) async fn log_out(
     _: NoQuery,
+    request: HttpRequest,
     caller: Option<CalledBy>,
     RequestedBy(initiator): RequestedBy,
     Json(given): Json<wire::Logout>,
     auth: web::Data<Auth>,
+) -> Result<HttpResponse, ApiError> {
+    let execute = async |by: &Initiator| log_out_once(&auth, caller, given.clone(), by).await;
+    auth.repetitions
+        .once(&request, initiator, "log_out", &given, StatusCode::NO_CONTENT, execute)
+        .await
+}
+
+async fn log_out_once(
+    auth: &Auth,
+    caller: Option<CalledBy>,
+    given: wire::Logout,
+    initiator: &Initiator,
 ) -> Result<HttpResponse, ApiError> {
     let wire::Logout { refresh_token, everywhere } = given;
     if refresh_token.is_none() && !everywhere {
         let fault = FieldError::in_body("", "must have `refresh_token` or `everywhere: true`");
         return Err(ApiError::invalid(ErrorCode::InvalidBody, vec![fault]));
     }
+    // An unknown token has no login that could be ended.
+    let token = refresh_token.and_then(|token| token.parse().ok());
     if everywhere {
         let CalledBy(identity) = caller.ok_or_else(identity::unauthorized)?;
+        // The last change keeps the request's key.
+        let keyed = initiator.keyed.filter(|_| token.is_none());
+        let initiator = Initiator { keyed, ..initiator.clone() };
         let ended = auth.accounts.end_logins_of(&identity.user, &initiator).await;
         ended.map_err(store_failed)?;
     }
-    // An unknown token has no login that could be ended.
-    if let Some(token) = refresh_token.and_then(|token| token.parse().ok()) {
-        auth.accounts.end_login(&token, &initiator).await.map_err(store_failed)?;
+    if let Some(token) = token {
+        auth.accounts.end_login(&token, initiator).await.map_err(store_failed)?;
     }
     Ok(without_body())
 }
 
 pub(super) async fn change_password(
     _: NoQuery,
+    request: HttpRequest,
     RequestedBy(initiator): RequestedBy,
     CalledBy(identity): CalledBy,
     Json(given): Json<wire::ChangePassword>,
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
-    let account = auth.verified(&identity.user, &given.current_password, &initiator).await?;
+    let execute = async |by: &Initiator| change_password_once(&auth, &identity, &given, by).await;
+    let status = StatusCode::NO_CONTENT;
+    auth.repetitions.once(&request, initiator, "change_password", &given, status, execute).await
+}
+
+async fn change_password_once(
+    auth: &Auth,
+    identity: &Identity,
+    given: &wire::ChangePassword,
+    initiator: &Initiator,
+) -> Result<HttpResponse, ApiError> {
+    let account = auth.verified(&identity.user, &given.current_password, initiator).await?;
     let new = Password::chosen(&given.new_password, &account.id, &account.name)
         .map_err(|error| weak(&error, "/new_password"))?;
     let hash = auth.passwords.hash(new).await.map_err(hash_failed)?;
-    let changed = auth.accounts.set_password(&account.id, &hash, &initiator).await;
+    let changed = auth.accounts.set_password(&account.id, &hash, initiator).await;
     changed.map_err(store_failed)?;
     Ok(without_body())
 }
@@ -244,17 +288,6 @@ impl Auth {
     }
 }
 
-pub(super) fn to_wire(account: Account) -> wire::User {
-    let Account { id, name, role, created_at, is_disabled: disabled } = account;
-    wire::User { id: id.to_string(), name, role, created_at: created_at.into(), disabled }
-}
-
-pub(super) fn without_body() -> HttpResponse {
-    HttpResponse::NoContent()
-        .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")))
-        .finish()
-}
-
 fn weak(error: &WeakPassword, pointer: &'static str) -> ApiError {
     let detail = "is too weak, too short or too long";
     ApiError::new(ErrorCode::WeakPassword, error.to_string())
@@ -279,13 +312,4 @@ fn hash_failed(error: HashError) -> ApiError {
         }
         HashError::Failed(_) => ApiError::internal(error),
     }
-}
-
-pub(super) fn store_failed(error: StoreError) -> ApiError {
-    if !error.is_outage() {
-        return ApiError::internal(error);
-    }
-    let detail = "The accounts are temporarily unavailable, and the outcome of a change is unknown; \
-                  repeat the request shortly.";
-    ApiError::new(ErrorCode::DatabaseUnavailable, detail).caused_by(error)
 }

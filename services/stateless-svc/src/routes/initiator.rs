@@ -31,6 +31,7 @@ pub(super) fn initiator(request: &HttpRequest, identity: Option<&Identity>) -> I
         actor: identity.map_or(Actor::Anonymous, |identity| Actor::User(identity.user.clone())),
         request_id: request.extensions().get::<RequestId>().copied(),
         address: client_address(request),
+        keyed: None,
     }
 }
 

@@ -13,11 +13,12 @@ use service_kit::problem::ApiError;
 use service_kit::response;
 use service_kit::routes::parameter;
 
-use super::auth::{Auth, store_failed, to_wire, without_body};
+use super::auth::Auth;
 use super::identity::CalledBy;
 use super::initiator::RequestedBy;
+use super::replies::{store_failed, to_wire, without_body};
 use crate::domain::account::{AccountChange, DisplayName, UserPageRequest, Username};
-use crate::domain::audit::Action;
+use crate::domain::audit::{Action, Initiator};
 use crate::domain::page::{self, Cursor};
 use crate::issuer::Identity;
 use crate::store::accounts::ChangeError;
@@ -75,6 +76,18 @@ pub(super) async fn patch(
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
     let user = visible(&request, &caller)?;
+    let execute = async |by: &Initiator| patch_once(&auth, &caller, &user, given.clone(), by).await;
+    let operation = format!("patch_user {user}");
+    auth.repetitions.once(&request, initiator, &operation, &given, StatusCode::OK, execute).await
+}
+
+async fn patch_once(
+    auth: &Auth,
+    caller: &Identity,
+    user: &Username,
+    given: PatchUser,
+    initiator: &Initiator,
+) -> Result<HttpResponse, ApiError> {
     let PatchUser { name, role, disabled } = given;
     let name = name.map(|name| name.parse::<DisplayName>()).transpose().map_err(|error| {
         let fault = FieldError::in_body("/name", error.to_string());
@@ -82,11 +95,11 @@ pub(super) async fn patch(
     })?;
     let change = AccountChange { name, role, is_disabled: disabled };
     if change.needs_admin() && caller.role < Role::Admin {
-        auth.refusals.note(Action::Forbidden, &initiator, Some(&caller.user));
+        auth.refusals.note(Action::Forbidden, initiator, Some(&caller.user));
         let detail = "Only admins change `role` and `disabled`.";
         return Err(ApiError::new(ErrorCode::Forbidden, detail));
     }
-    let changed = auth.accounts.change(&user, &change, &initiator).await.map_err(not_changed)?;
+    let changed = auth.accounts.change(user, &change, initiator).await.map_err(not_changed)?;
     response::no_store(StatusCode::OK, &to_wire(changed))
 }
 

@@ -7,7 +7,7 @@ use tokio_postgres::types::ToSql;
 use tokio_postgres::{Client, Row, Transaction};
 
 use super::audit::{self, AuditMetrics};
-use super::{StoreError, within_timeout};
+use super::{StoreError, idempotency, within_timeout};
 use crate::domain::account::{Account, AccountChange, DisplayName, UserPageRequest, Username};
 use crate::domain::audit::{Action, Entry, Initiator, snapshot};
 
@@ -89,6 +89,7 @@ impl Accounts {
             let after = Some(snapshot(&registered));
             let entry = Entry { after, ..Entry::new(Action::UserRegistered, id) };
             audit::record(&transaction, by, entry).await?;
+            idempotency::keep(&transaction, by, Some(&registered)).await?;
             transaction.commit().await?;
             self.audited.recorded(Action::UserRegistered, 1);
             Ok(Ok(registered))
@@ -190,6 +191,7 @@ impl Accounts {
                 let entry = Entry { action: Action::UserChanged, object: id, before, after };
                 audit::record(&transaction, by, entry).await?;
             }
+            idempotency::keep(&transaction, by, Some(&after)).await?;
             transaction.commit().await?;
             self.audited.recorded(Action::UserChanged, u64::from(is_change));
             Ok(Ok(after))
@@ -253,6 +255,7 @@ impl Accounts {
             let ended = change.execute(END_ALL, &[&user.as_str()]).await?;
             let entry = Entry::new(Action::PasswordChanged, user).ends_logins(ended);
             audit::record(&change, by, entry).await?;
+            idempotency::keep(&change, by, None).await?;
             change.commit().await?;
             self.audited.recorded(Action::PasswordChanged, 1);
             Ok(())

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use service_kit::telemetry::chain;
 use tokio_postgres::Client;
 use uuid::Uuid;
 
@@ -10,7 +9,7 @@ use super::{Accounts, END_ALL, account};
 use crate::domain::account::{Account, Username};
 use crate::domain::audit::{Action, Entry, Initiator};
 use crate::domain::refresh_token::RefreshToken;
-use crate::store::{StoreError, audit};
+use crate::store::{StoreError, audit, idempotency};
 
 /// How long a login lasts without being refreshed, as an interval of PostgreSQL. Each refresh
 /// begins it anew.
@@ -96,17 +95,18 @@ impl Accounts {
             let change = client.transaction().await?;
             let sql = "UPDATE logins SET ended_at = now() WHERE ended_at IS NULL AND id = \
                        (SELECT login_id FROM refresh_tokens WHERE hash = $1) RETURNING user_id";
-            let Some(ended) = change.query_opt(sql, &[&&token.hash()[..]]).await? else {
-                return Ok(Ok(()));
-            };
-            let user: Username = match ended.try_get::<_, &str>(0)?.parse() {
-                Ok(user) => user,
-                Err(error) => return Ok(Err(StoreError::row(error))),
-            };
-            let entry = Entry::new(Action::LoggedOut, &user).ends_logins(1);
-            audit::record(&change, &by.acting_as(&user), entry).await?;
+            let ended = change.query_opt(sql, &[&&token.hash()[..]]).await?;
+            if let Some(ended) = &ended {
+                let user: Username = match ended.try_get::<_, &str>(0)?.parse() {
+                    Ok(user) => user,
+                    Err(error) => return Ok(Err(StoreError::row(error))),
+                };
+                let entry = Entry::new(Action::LoggedOut, &user).ends_logins(1);
+                audit::record(&change, &by.acting_as(&user), entry).await?;
+            }
+            idempotency::keep(&change, by, None).await?;
             change.commit().await?;
-            self.audited.recorded(Action::LoggedOut, 1);
+            self.audited.recorded(Action::LoggedOut, u64::from(ended.is_some()));
             Ok(Ok(()))
         })
         .await?
@@ -122,6 +122,7 @@ impl Accounts {
             let ended = change.execute(END_ALL, &[&user.as_str()]).await?;
             let entry = Entry::new(Action::LoggedOut, user).ends_logins(ended);
             audit::record(&change, by, entry).await?;
+            idempotency::keep(&change, by, None).await?;
             change.commit().await?;
             self.audited.recorded(Action::LoggedOut, 1);
             Ok(())
@@ -129,19 +130,11 @@ impl Accounts {
         .await
     }
 
-    /// Deletes expired logins again and again. Any number of instances may do it.
-    pub async fn delete_expired_logins_daily(self) {
-        loop {
-            let hours = rand::random_range(12..36_u64);
-            tokio::time::sleep(Duration::from_secs(3_600 * hours)).await;
-            match self.delete_expired_logins().await {
-                Ok(count) => tracing::info!(count, "deleted expired logins"),
-                Err(error) => tracing::warn!(cause = chain(&error), "cannot delete expired logins"),
-            }
-        }
-    }
-
-    async fn delete_expired_logins(&self) -> Result<u64, StoreError> {
+    /// Deletes expired logins, and returns how many.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn delete_expired_logins(&self) -> Result<u64, StoreError> {
         self.run(async |client| {
             client
                 .execute("DELETE FROM logins WHERE expires_at < now() - interval '1 day'", &[])
