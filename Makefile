@@ -79,6 +79,10 @@ load: build ## Measure stateless beside stateful requests: args='--duration 10s 
 chaos: build ## Inject faults under load and check the guarantees: args='--duration 120s --seed 1'
 	@$(dir $(LOCAL_STACK))loadtest chaos $(args)
 
+kill-postgres: packages ### Kill PostgreSQL under changes of accounts, and compare what was acknowledged with the audit log: kills=10
+	@cargo build --workspace --bins
+	@TANDEM_TEST_KILLS=$(or $(kills),10) cargo test -p local-stack --test e2e accounts::kills -- --nocapture
+
 rollout: build ### Restart, scale, reload and upgrade under 500 requests/s, and count failures: args='--upgrades 3'
 	@$(dir $(LOCAL_STACK))loadtest rollout $(args)
 

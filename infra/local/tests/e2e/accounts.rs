@@ -17,6 +17,7 @@ use crate::small_stack;
 mod audit;
 mod hostile_text;
 mod keyed;
+mod kills;
 mod matrix;
 mod users;
 
