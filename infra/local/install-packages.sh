@@ -38,6 +38,8 @@ need_program nginx nginx
 need_program redis-server redis-server
 need_file '/usr/lib/postgresql/*/bin/initdb' postgresql
 need_program prometheus prometheus
+# For the tests: the `ha` overlay has it in front of PostgreSQL.
+need_program pgbouncer pgbouncer
 # What Prometheus cannot scrape by itself. The stack runs without those that a release lacks.
 optional=()
 for exporter in redis postgres nginx; do
@@ -146,7 +148,7 @@ rm -f "$log"
 if [[ -d /run/systemd/system ]]; then
     for package in "${missing[@]}" "${optional[@]}"; do
         case $package in
-            nginx | redis-server | postgresql | prometheus | prometheus-alertmanager | prometheus-*-exporter | haproxy | caddy)
+            nginx | redis-server | postgresql | prometheus | prometheus-alertmanager | prometheus-*-exporter | pgbouncer | haproxy | caddy)
                 "${as_root[@]}" systemctl disable --quiet "$package.service" 2>/dev/null || true
                 ;;
         esac

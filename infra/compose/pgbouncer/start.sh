@@ -8,7 +8,8 @@ umask 077
 printf '"tandem" "%s"\n' "$password" >"$config/users.txt"
 cat >"$config/pgbouncer.ini" <<INI
 [databases]
-tandem = host=${PG_PRIMARY:-postgres} port=5432
+; A setting of the session, which transactions share: what the services set on a connection is not theirs alone.
+tandem = host=${PG_PRIMARY:-postgres} port=5432 connect_query='SET statement_timeout = 5000'
 
 [pgbouncer]
 listen_addr = 0.0.0.0
@@ -16,8 +17,8 @@ listen_port = 6432
 unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = $config/users.txt
-; Session pooling: instances use a session lock for migrations, and prepared statements.
-pool_mode = session
+; The services keep nothing in a session between transactions: services/stateless-svc/src/store.rs.
+pool_mode = transaction
 max_client_conn = 500
 default_pool_size = 40
 ; Retry an unavailable server soon, and fail waiting clients early.

@@ -85,6 +85,11 @@ fn classify(error: tokio_postgres::Error) -> StoreError {
 }
 
 /// Works on a connection within the timeout.
+///
+/// PgBouncer in transaction mode may give each transaction another session. So what outlives one is
+/// forbidden: session settings, session locks, and prepared statements. So all statements are sent
+/// by `query_typed` and `execute_typed`, in one message and without a name. The others prepare a
+/// statement, which lasts as long as a row of its result.
 async fn within_timeout<T>(
     mut client: Object,
     work: impl AsyncFnOnce(&mut ClientWrapper) -> Result<T, tokio_postgres::Error>,

@@ -19,6 +19,7 @@ mod hostile_text;
 mod keyed;
 mod kills;
 mod matrix;
+mod pgbouncer;
 mod users;
 
 const AUTH: &str = "/api/v1/auth";

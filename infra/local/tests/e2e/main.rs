@@ -24,6 +24,7 @@ mod kills;
 mod live;
 mod logs;
 mod membership;
+mod migrations;
 mod raw;
 mod redis_failover;
 mod response;

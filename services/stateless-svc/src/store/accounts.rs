@@ -3,7 +3,7 @@
 
 use deadpool_postgres::Pool;
 use proto_contracts::Role;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Transaction};
 
 use super::audit::{self, AuditMetrics};
@@ -77,9 +77,12 @@ impl Accounts {
             let sql = "INSERT INTO users (id, name, password_hash) VALUES ($1, $2, $3) \
                        ON CONFLICT (id) DO NOTHING \
                        RETURNING id, name, role, created_at, disabled_at";
-            let parameters: [&(dyn ToSql + Sync); 3] =
-                [&id.as_str(), &name.as_str(), &password_hash];
-            let Some(row) = transaction.query_opt(sql, &parameters).await? else {
+            let parameters: [(&(dyn ToSql + Sync), Type); 3] = [
+                (&id.as_str(), Type::TEXT),
+                (&name.as_str(), Type::TEXT),
+                (&password_hash, Type::TEXT),
+            ];
+            let Some(row) = transaction.query_typed_opt(sql, &parameters).await? else {
                 return Ok(Err(RegisterError::Taken));
             };
             let registered = match account(&row) {
@@ -106,7 +109,7 @@ impl Accounts {
             .run(async |client| {
                 let sql = "SELECT id, name, role, created_at, disabled_at, password_hash FROM users \
                            WHERE id = $1 AND disabled_at IS NULL AND deleted_at IS NULL";
-                client.query_opt(sql, &[&id.as_str()]).await
+                client.query_typed_opt(sql, &[(&id.as_str(), Type::TEXT)]).await
             })
             .await?;
         let credentials = |row: Row| {
@@ -125,7 +128,7 @@ impl Accounts {
             .run(async |client| {
                 let sql = "SELECT id, name, role, created_at, disabled_at FROM users \
                            WHERE id = $1 AND deleted_at IS NULL";
-                client.query_opt(sql, &[&id.as_str()]).await
+                client.query_typed_opt(sql, &[(&id.as_str(), Type::TEXT)]).await
             })
             .await?;
         found.as_ref().map(account).transpose()
@@ -143,7 +146,9 @@ impl Accounts {
                 let sql = "SELECT id, name, role, created_at, disabled_at FROM users \
                            WHERE id > $1 AND deleted_at IS NULL AND ($3::text IS NULL OR role = $3) \
                            ORDER BY id LIMIT $2";
-                client.query(sql, &[&page.after, &one_more, &role]).await
+                let parameters: [(&(dyn ToSql + Sync), Type); 3] =
+                    [(&page.after, Type::TEXT), (&one_more, Type::INT8), (&role, Type::TEXT)];
+                client.query_typed(sql, &parameters).await
             })
             .await?;
         rows.iter().map(account).collect()
@@ -168,12 +173,16 @@ impl Accounts {
                                           WHEN NOT $4 THEN NULL ELSE disabled_at END \
                        WHERE id = $1 AND deleted_at IS NULL \
                        RETURNING id, name, role, created_at, disabled_at";
-            let parameters: [&(dyn ToSql + Sync); 4] =
-                [&id.as_str(), &name, &role, &change.is_disabled];
+            let parameters: [(&(dyn ToSql + Sync), Type); 4] = [
+                (&id.as_str(), Type::TEXT),
+                (&name, Type::TEXT),
+                (&role, Type::TEXT),
+                (&change.is_disabled, Type::BOOL),
+            ];
             let Some(before) = lock(&transaction, id).await? else {
                 return Ok(Err(ChangeError::NotFound));
             };
-            let row = transaction.query_one(sql, &parameters).await?;
+            let row = transaction.query_typed_one(sql, &parameters).await?;
             let (before, after) = match (account(&before), account(&row)) {
                 (Ok(before), Ok(after)) => (before, after),
                 (Err(error), _) | (_, Err(error)) => return Ok(Err(error.into())),
@@ -182,7 +191,7 @@ impl Accounts {
                 return Ok(Err(ChangeError::LastAdmin));
             }
             if change.is_disabled == Some(true) {
-                transaction.execute(END_ALL, &[&id.as_str()]).await?;
+                transaction.execute_typed(END_ALL, &[(&id.as_str(), Type::TEXT)]).await?;
             }
             // A repetition changes nothing.
             let is_change = before != after;
@@ -214,11 +223,11 @@ impl Accounts {
             };
             let sql = "UPDATE users SET deleted_at = now(), name = '(deleted)', password_hash = '' \
                        WHERE id = $1";
-            transaction.execute(sql, &[&id.as_str()]).await?;
+            transaction.execute_typed(sql, &[(&id.as_str(), Type::TEXT)]).await?;
             if is_admin(&before) && !has_admin(&transaction).await? {
                 return Ok(Err(ChangeError::LastAdmin));
             }
-            transaction.execute(END_ALL, &[&id.as_str()]).await?;
+            transaction.execute_typed(END_ALL, &[(&id.as_str(), Type::TEXT)]).await?;
             let before = Some(snapshot(&before));
             let entry = Entry { before, ..Entry::new(Action::UserDeleted, id) };
             audit::record(&transaction, by, entry).await?;
@@ -251,8 +260,10 @@ impl Accounts {
         self.run(async |client| {
             let change = client.transaction().await?;
             let sql = "UPDATE users SET password_hash = $2 WHERE id = $1";
-            change.execute(sql, &[&user.as_str(), &password_hash]).await?;
-            let ended = change.execute(END_ALL, &[&user.as_str()]).await?;
+            change
+                .execute_typed(sql, &[(&user.as_str(), Type::TEXT), (&password_hash, Type::TEXT)])
+                .await?;
+            let ended = change.execute_typed(END_ALL, &[(&user.as_str(), Type::TEXT)]).await?;
             let entry = Entry::new(Action::PasswordChanged, user).ends_logins(ended);
             audit::record(&change, by, entry).await?;
             idempotency::keep(&change, by, None).await?;
@@ -277,10 +288,10 @@ async fn lock(
     transaction: &Transaction<'_>,
     id: &Username,
 ) -> Result<Option<Row>, tokio_postgres::Error> {
-    transaction.execute("SELECT pg_advisory_xact_lock(hashtext('admins'))", &[]).await?;
+    transaction.execute_typed("SELECT pg_advisory_xact_lock(hashtext('admins'))", &[]).await?;
     let sql = "SELECT id, name, role, created_at, disabled_at FROM users \
                WHERE id = $1 AND deleted_at IS NULL FOR UPDATE";
-    transaction.query_opt(sql, &[&id.as_str()]).await
+    transaction.query_typed_opt(sql, &[(&id.as_str(), Type::TEXT)]).await
 }
 
 /// Whether the user is an admin who can log in.
@@ -291,7 +302,7 @@ fn is_admin(account: &Account) -> bool {
 async fn has_admin(transaction: &Transaction<'_>) -> Result<bool, tokio_postgres::Error> {
     let sql = "SELECT EXISTS (SELECT FROM users \
                WHERE role = 'admin' AND disabled_at IS NULL AND deleted_at IS NULL)";
-    transaction.query_one(sql, &[]).await?.try_get(0)
+    transaction.query_typed_one(sql, &[]).await?.try_get(0)
 }
 
 const END_ALL: &str = "UPDATE logins SET ended_at = now() WHERE user_id = $1 AND ended_at IS NULL";

@@ -1,7 +1,7 @@
 //! The audit log in PostgreSQL.
 
 use deadpool_postgres::Pool;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;
 
@@ -28,22 +28,22 @@ pub async fn record(
 ) -> Result<(), tokio_postgres::Error> {
     let id = EntryId::now();
     let Entry { action, object, before, after } = entry;
-    let parameters: [&(dyn ToSql + Sync); 10] = [
-        id.uuid(),
-        id.at(),
-        &by.actor.kind(),
-        &by.actor.username().map(Username::as_str),
-        &action.as_str(),
-        &object.as_str(),
-        &by.request_id.map(Uuid::from),
-        &by.address,
-        &before,
-        &after,
+    let parameters: [(&(dyn ToSql + Sync), Type); 10] = [
+        (id.uuid(), Type::UUID),
+        (id.at(), Type::TIMESTAMPTZ),
+        (&by.actor.kind(), Type::TEXT),
+        (&by.actor.username().map(Username::as_str), Type::TEXT),
+        (&action.as_str(), Type::TEXT),
+        (&object.as_str(), Type::TEXT),
+        (&by.request_id.map(Uuid::from), Type::UUID),
+        (&by.address, Type::INET),
+        (&before, Type::JSONB),
+        (&after, Type::JSONB),
     ];
     let sql = "INSERT INTO audit_log \
                (id, at, actor_kind, actor, action, object, request_id, address, before, after) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
-    change.execute(sql, &parameters).await?;
+    change.execute_typed(sql, &parameters).await?;
     Ok(())
 }
 
@@ -65,15 +65,15 @@ impl AuditLog {
     /// See [`StoreError`].
     pub async fn page(&self, page: &AuditPageRequest) -> Result<Vec<Recorded>, StoreError> {
         let one_more = i64::from(page.limit) + 1;
-        let parameters: [&(dyn ToSql + Sync); 8] = [
-            &one_more,
-            &page.before.as_ref().map(EntryId::at),
-            &page.before.as_ref().map(EntryId::uuid),
-            &page.actor.as_ref().map(Username::as_str),
-            &page.object.as_ref().map(Username::as_str),
-            &page.action.map(Action::as_str),
-            &page.from,
-            &page.to,
+        let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
+            (&one_more, Type::INT8),
+            (&page.before.as_ref().map(EntryId::at), Type::TIMESTAMPTZ),
+            (&page.before.as_ref().map(EntryId::uuid), Type::UUID),
+            (&page.actor.as_ref().map(Username::as_str), Type::TEXT),
+            (&page.object.as_ref().map(Username::as_str), Type::TEXT),
+            (&page.action.map(Action::as_str), Type::TEXT),
+            (&page.from, Type::TIMESTAMPTZ),
+            (&page.to, Type::TIMESTAMPTZ),
         ];
         // `at <= $2` alone leaves later partitions out.
         let sql = "SELECT id, actor_kind, actor, action, object, request_id, \
@@ -86,7 +86,7 @@ impl AuditLog {
                    AND ($8::timestamptz IS NULL OR at < $8) \
                    ORDER BY at DESC, id DESC LIMIT $1";
         let rows = within_timeout(self.pool.get().await?, async |client| {
-            client.query(sql, &parameters).await
+            client.query_typed(sql, &parameters).await
         });
         rows.await?.iter().map(recorded).collect()
     }

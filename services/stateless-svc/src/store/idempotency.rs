@@ -3,6 +3,7 @@
 use deadpool_postgres::Pool;
 use serde_json::Value;
 use tokio_postgres::Transaction;
+use tokio_postgres::types::Type;
 
 use super::{StoreError, within_timeout};
 use crate::domain::account::Account;
@@ -23,7 +24,12 @@ pub async fn keep(
     let Some(Keyed { key, fingerprint }) = &by.keyed else { return Ok(()) };
     let account = account.map(Account::to_json);
     let sql = "INSERT INTO idempotency_keys (key, fingerprint, account) VALUES ($1, $2, $3)";
-    change.execute(sql, &[&&key[..], &&fingerprint[..], &account]).await?;
+    change
+        .execute_typed(
+            sql,
+            &[(&&key[..], Type::BYTEA), (&&fingerprint[..], Type::BYTEA), (&account, Type::JSONB)],
+        )
+        .await?;
     Ok(())
 }
 
@@ -55,7 +61,7 @@ impl IdempotencyKeys {
     pub async fn find(&self, keyed: &Keyed) -> Result<Option<Kept>, StoreError> {
         let sql = "SELECT fingerprint, account FROM idempotency_keys WHERE key = $1";
         let found = within_timeout(self.pool.get().await?, async |client| {
-            client.query_opt(sql, &[&&keyed.key[..]]).await
+            client.query_typed_opt(sql, &[(&&keyed.key[..], Type::BYTEA)]).await
         });
         let Some(row) = found.await? else { return Ok(None) };
         let fingerprint: &[u8] = row.try_get("fingerprint").map_err(StoreError::row)?;
@@ -73,6 +79,7 @@ impl IdempotencyKeys {
     /// See [`StoreError`].
     pub async fn delete_expired(&self) -> Result<u64, StoreError> {
         let sql = "DELETE FROM idempotency_keys WHERE created_at < now() - interval '24 hours'";
-        within_timeout(self.pool.get().await?, async |client| client.execute(sql, &[]).await).await
+        let client = self.pool.get().await?;
+        within_timeout(client, async |client| client.execute_typed(sql, &[]).await).await
     }
 }

@@ -8,11 +8,13 @@ use std::time::Duration;
 use deadpool_postgres::{Object, Pool};
 use service_kit::health::Fault;
 use service_kit::telemetry::chain;
+use tokio_postgres::types::Type;
 
 /// Key of the advisory lock that the migrating instance holds: "tandem" in ASCII.
 const LOCK: i64 = 0x7461_6e64_656d;
-/// Limit of each statement, and of the wait for the lock while another instance migrates.
-const STATEMENT_TIMEOUT: &str = "60s";
+/// Limit of the wait for the lock while another instance migrates. A migration with a statement
+/// that takes more than a few seconds begins with `SET LOCAL statement_timeout`.
+const LOCK_TIMEOUT: &str = "60s";
 /// The first and the longest delay between two attempts.
 const RETRY_DELAYS: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(5));
 
@@ -54,11 +56,15 @@ pub async fn run_until_current(pool: Pool, schema: Schema) {
 }
 
 async fn migrate(pool: &Pool) -> Result<(), MigrationError> {
-    // Detached from the pool, so that every return closes the connection, which releases the lock.
-    let mut client = Object::take(pool.get().await?);
-    client.batch_execute(&format!("SET statement_timeout = '{STATEMENT_TIMEOUT}'")).await?;
-    client.execute("SELECT pg_advisory_lock($1)", &[&LOCK]).await?;
+    // Both are detached from the pool, so that every return closes them.
+    let (mut lock, mut client) = (Object::take(pool.get().await?), Object::take(pool.get().await?));
+    // A lock of a transaction: PgBouncer would leave one of the session to others. The migrations
+    // are transactions of another connection.
+    let held = lock.transaction().await?;
+    held.batch_execute(&format!("SET LOCAL statement_timeout = '{LOCK_TIMEOUT}'")).await?;
+    held.execute_typed("SELECT pg_advisory_xact_lock($1)", &[(&LOCK, Type::INT8)]).await?;
     embedded::migrations::runner().run_async(&mut *client).await?;
+    held.commit().await?;
     Ok(())
 }
 

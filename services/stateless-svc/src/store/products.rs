@@ -7,7 +7,7 @@ use service_kit::outage::{Outage, RetryDeadline};
 use service_kit::telemetry::chain;
 use service_kit::telemetry::traces::spans::Call;
 use tokio_postgres::Row;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 
 use super::{StoreError, within_timeout};
 use crate::domain::product::{Page, PageRequest, Product, ProductId};
@@ -35,7 +35,8 @@ impl Products {
     /// See [`StoreError`].
     pub async fn page(&self, request: &PageRequest) -> Result<Page, StoreError> {
         let one_more = i64::from(request.limit()) + 1;
-        let rows = self.query(PAGE, &[&request.after(), &one_more]).await?;
+        let rows =
+            self.query(PAGE, &[(&request.after(), Type::TEXT), (&one_more, Type::INT8)]).await?;
         let products = rows.iter().map(product).collect::<Result<_, _>>()?;
         Ok(Page::from_one_more(products, request))
     }
@@ -45,14 +46,14 @@ impl Products {
     /// # Errors
     /// See [`StoreError`].
     pub async fn find(&self, id: &ProductId) -> Result<Option<Product>, StoreError> {
-        self.query(ONE, &[&id.as_str()]).await?.first().map(product).transpose()
+        self.query(ONE, &[(&id.as_str(), Type::TEXT)]).await?.first().map(product).transpose()
     }
 
     /// Queries, and retries through a short outage: all queries are reads.
     async fn query(
         &self,
         sql: &'static str,
-        parameters: &[&(dyn ToSql + Sync)],
+        parameters: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Vec<Row>, StoreError> {
         let deadline = RetryDeadline::start();
         loop {
@@ -81,14 +82,11 @@ impl Products {
     async fn try_query(
         &self,
         sql: &'static str,
-        parameters: &[&(dyn ToSql + Sync)],
+        parameters: &[(&(dyn ToSql + Sync), Type)],
     ) -> Result<Vec<Row>, StoreError> {
         let client = self.pool.get().await?;
         let call = Call::to_postgres("SELECT products", sql);
-        let work = async |client: &mut ClientWrapper| {
-            let statement = client.prepare_cached(sql).await?;
-            client.query(&statement, parameters).await
-        };
+        let work = async |client: &mut ClientWrapper| client.query_typed(sql, parameters).await;
         within_timeout(client, work).await.inspect_err(|error| call.failed(error.kind()))
     }
 }

@@ -25,7 +25,7 @@ async fn keyed_changes_of_accounts() -> Result<()> {
         let row = database.query_one(query, &[]).await?;
         anyhow::Ok(row.try_get::<_, i64>(0)?)
     };
-    a_repetition_gets_the_first_response(&api).await?;
+    a_repetition_gets_the_first_response(&api, "ada").await?;
     a_key_is_for_one_request_of_one_caller(&api).await?;
     a_password_is_changed_once(&api).await?;
     a_logout_is_repeated(&api).await?;
@@ -83,9 +83,9 @@ fn assert_replays(again: &Response, first: &Response) {
     assert_eq!(again.header("cache-control"), Some("no-store"), "{again}");
 }
 
-async fn a_repetition_gets_the_first_response(api: &Api) -> Result<()> {
+pub(super) async fn a_repetition_gets_the_first_response(api: &Api, user: &str) -> Result<()> {
     let path = format!("{AUTH}/register");
-    let body = json!({"username": "ada", "name": "Ada Ω", "password": PASSWORD});
+    let body = json!({"username": user, "name": "Ada Ω", "password": PASSWORD});
     let call = Call { path: &path, body, ..POST };
     let first = call.with_key(api, "register-key-1").await?;
     assert_eq!((first.status, first.header("idempotency-replayed")), (201, None), "{first}");
@@ -96,8 +96,8 @@ async fn a_repetition_gets_the_first_response(api: &Api) -> Result<()> {
     // Another key is another request.
     call.with_key(api, "register-key-2").await?.problem(ErrorCode::UsernameTaken);
 
-    let ada = tokens(api, "ada").await?.access_token;
-    let path = format!("{USERS}/ada");
+    let ada = tokens(api, user).await?.access_token;
+    let path = format!("{USERS}/{user}");
     let call = Call {
         method: Method::PATCH,
         path: &path,

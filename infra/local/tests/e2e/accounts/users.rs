@@ -157,7 +157,7 @@ async fn users_see_and_change_themselves_alone(api: &Api) -> Result<()> {
     Ok(())
 }
 
-async fn a_disabled_user_cannot_log_in(api: &Api, admin: &str) -> Result<()> {
+pub(super) async fn a_disabled_user_cannot_log_in(api: &Api, admin: &str) -> Result<()> {
     let login = tokens(api, "teacher").await?;
     let disabled = patch(api, "teacher", admin, json!({"disabled": true})).await?;
     assert!(disabled.json::<User>().disabled);
@@ -184,7 +184,7 @@ async fn a_deleted_username_is_never_issued_again(api: &Api, admin: &str) -> Res
     Ok(())
 }
 
-async fn the_last_admin_stays_one(api: &Api, admin: &str) -> Result<()> {
+pub(super) async fn the_last_admin_stays_one(api: &Api, admin: &str) -> Result<()> {
     for body in [json!({"role": "user"}), json!({"disabled": true})] {
         patch(api, "root", admin, body).await?.problem(ErrorCode::LastAdmin);
     }

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use tokio_postgres::Client;
+use tokio_postgres::types::Type;
 use uuid::Uuid;
 
 use super::{Accounts, END_ALL, account};
@@ -49,7 +50,16 @@ impl Accounts {
                  VALUES ($1, $2, now() + interval '{LOGIN_LASTS}') RETURNING id) \
                  INSERT INTO refresh_tokens (hash, login_id) SELECT $3, id FROM login"
             );
-            change.execute(&sql, &[&Uuid::now_v7(), &user.as_str(), &&token.hash()[..]]).await?;
+            change
+                .execute_typed(
+                    &sql,
+                    &[
+                        (&Uuid::now_v7(), Type::UUID),
+                        (&user.as_str(), Type::TEXT),
+                        (&&token.hash()[..], Type::BYTEA),
+                    ],
+                )
+                .await?;
             audit::record(&change, by, Entry::new(Action::LoggedIn, user)).await?;
             change.commit().await?;
             self.audited.recorded(Action::LoggedIn, 1);
@@ -95,7 +105,7 @@ impl Accounts {
             let change = client.transaction().await?;
             let sql = "UPDATE logins SET ended_at = now() WHERE ended_at IS NULL AND id = \
                        (SELECT login_id FROM refresh_tokens WHERE hash = $1) RETURNING user_id";
-            let ended = change.query_opt(sql, &[&&token.hash()[..]]).await?;
+            let ended = change.query_typed_opt(sql, &[(&&token.hash()[..], Type::BYTEA)]).await?;
             if let Some(ended) = &ended {
                 let user: Username = match ended.try_get::<_, &str>(0)?.parse() {
                     Ok(user) => user,
@@ -119,7 +129,7 @@ impl Accounts {
     pub async fn end_logins_of(&self, user: &Username, by: &Initiator) -> Result<(), StoreError> {
         self.run(async |client| {
             let change = client.transaction().await?;
-            let ended = change.execute(END_ALL, &[&user.as_str()]).await?;
+            let ended = change.execute_typed(END_ALL, &[(&user.as_str(), Type::TEXT)]).await?;
             let entry = Entry::new(Action::LoggedOut, user).ends_logins(ended);
             audit::record(&change, by, entry).await?;
             idempotency::keep(&change, by, None).await?;
@@ -137,7 +147,10 @@ impl Accounts {
     pub async fn delete_expired_logins(&self) -> Result<u64, StoreError> {
         self.run(async |client| {
             client
-                .execute("DELETE FROM logins WHERE expires_at < now() - interval '1 day'", &[])
+                .execute_typed(
+                    "DELETE FROM logins WHERE expires_at < now() - interval '1 day'",
+                    &[],
+                )
                 .await
         })
         .await
@@ -155,7 +168,7 @@ async fn try_refresh(
     // the other tables as they were before the wait.
     let lock = "SELECT FROM logins WHERE id = \
                 (SELECT login_id FROM refresh_tokens WHERE hash = $1) FOR UPDATE";
-    change.execute(lock, &[&&token.hash()[..]]).await?;
+    change.execute_typed(lock, &[(&&token.hash()[..], Type::BYTEA)]).await?;
     let sql = "SELECT u.id, u.name, u.role, u.created_at, u.disabled_at, l.id AS login_id, \
                t.sealed_successor, \
                extract(epoch FROM clock_timestamp() - t.used_at)::float8 AS used_s_ago, \
@@ -165,7 +178,7 @@ async fn try_refresh(
                JOIN users u ON u.id = l.user_id \
                WHERE t.hash = $1 AND l.ended_at IS NULL AND l.expires_at > now() \
                AND u.disabled_at IS NULL AND u.deleted_at IS NULL";
-    let Some(row) = change.query_opt(sql, &[&&token.hash()[..]]).await? else {
+    let Some(row) = change.query_typed_opt(sql, &[(&&token.hash()[..], Type::BYTEA)]).await? else {
         return Ok(Ok(Refreshed::Invalid));
     };
     let login: Uuid = row.try_get("login_id")?;
@@ -179,13 +192,24 @@ async fn try_refresh(
             let used = "UPDATE refresh_tokens SET used_at = clock_timestamp(), successor = $2, \
                         sealed_successor = $3 WHERE hash = $1";
             let sealed = token.seal(next);
-            change.execute(used, &[&&token.hash()[..], &&next.hash()[..], &&sealed[..]]).await?;
+            change
+                .execute_typed(
+                    used,
+                    &[
+                        (&&token.hash()[..], Type::BYTEA),
+                        (&&next.hash()[..], Type::BYTEA),
+                        (&&sealed[..], Type::BYTEA),
+                    ],
+                )
+                .await?;
             let added = "INSERT INTO refresh_tokens (hash, login_id) VALUES ($1, $2)";
-            change.execute(added, &[&&next.hash()[..], &login]).await?;
+            change
+                .execute_typed(added, &[(&&next.hash()[..], Type::BYTEA), (&login, Type::UUID)])
+                .await?;
             let extended = format!(
                 "UPDATE logins SET expires_at = now() + interval '{LOGIN_LASTS}' WHERE id = $1"
             );
-            change.execute(&extended, &[&login]).await?;
+            change.execute_typed(&extended, &[(&login, Type::UUID)]).await?;
             change.commit().await?;
             Ok(Ok(Refreshed::Next(account, next.clone())))
         }
@@ -199,7 +223,12 @@ async fn try_refresh(
             {
                 return Ok(Ok(Refreshed::Next(account, token.open(&sealed))));
             }
-            change.execute("UPDATE logins SET ended_at = now() WHERE id = $1", &[&login]).await?;
+            change
+                .execute_typed(
+                    "UPDATE logins SET ended_at = now() WHERE id = $1",
+                    &[(&login, Type::UUID)],
+                )
+                .await?;
             // By whom is unknown: the user or a thief.
             let entry = Entry::new(Action::RefreshTokenReused, &account.id).ends_logins(1);
             audit::record(&change, by, entry).await?;

@@ -70,7 +70,7 @@ impl Partitions {
         change.batch_execute(LIMITS).await?;
         // Of the transaction, not of the session: it works through PgBouncer.
         let lock = "SELECT pg_try_advisory_xact_lock(hashtext('audit partitions')), now()";
-        let row = change.query_one(lock, &[]).await?;
+        let row = change.query_typed_one(lock, &[]).await?;
         if !row.try_get::<_, bool>(0)? {
             // Another instance is at it.
             return Ok(());
@@ -111,7 +111,7 @@ async fn months(
     change: &Transaction<'_>,
     query: &str,
 ) -> Result<Vec<Month>, tokio_postgres::Error> {
-    let rows = change.query(query, &[]).await?;
+    let rows = change.query_typed(query, &[]).await?;
     let texts = rows.iter().map(|row| row.try_get::<_, String>(0));
     let texts = texts.collect::<Result<Vec<_>, _>>()?;
     Ok(texts.iter().filter_map(|text| Date::strptime("%Y_%m_%d", text).ok()).map(Month).collect())

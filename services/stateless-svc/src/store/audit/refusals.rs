@@ -7,7 +7,7 @@ use std::time::Duration;
 use deadpool_postgres::Pool;
 use jiff::Timestamp;
 use service_kit::telemetry::chain;
-use tokio_postgres::types::ToSql;
+use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
 use super::AuditMetrics;
@@ -109,10 +109,16 @@ impl Refusals {
             users.push(sum.users.iter().map(Username::as_str).collect::<Vec<_>>().join(" "));
             counts.push(i64::try_from(sum.count).unwrap_or(i64::MAX));
         }
-        let parameters: [&(dyn ToSql + Sync); 6] =
-            [&ids, &times, &actions, &networks, &users, &counts];
+        let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
+            (&ids, Type::UUID_ARRAY),
+            (&times, Type::TIMESTAMPTZ_ARRAY),
+            (&actions, Type::TEXT_ARRAY),
+            (&networks, Type::TEXT_ARRAY),
+            (&users, Type::TEXT_ARRAY),
+            (&counts, Type::INT8_ARRAY),
+        ];
         within_timeout(self.pool.get().await?, async |client| {
-            client.execute(WRITE, &parameters).await
+            client.execute_typed(WRITE, &parameters).await
         })
         .await?;
         Ok(())
