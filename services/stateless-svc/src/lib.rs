@@ -117,19 +117,16 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let partitions = Partitions::new(postgres.clone(), config.audit_retention_months, audited);
     tokio::spawn(async {
         migrations::run_until_current(postgres, schema).await;
-        partitions.maintain_hourly().await;
+        tokio::join!(partitions.maintain_hourly(), delete_expired_daily(accounts, keys));
     });
     tokio::spawn(refusals.clone().write_continually());
     tokio::spawn(issuer.follow_keys());
-    tokio::spawn(delete_expired_daily(accounts, keys));
     Ok(server.on_stop(async move { refusals.write().await }))
 }
 
-/// Deletes expired logins and keys again and again. Any number of instances may do it.
+/// Deletes expired logins and keys now, and again and again. Any number of instances may do it.
 async fn delete_expired_daily(accounts: Accounts, keys: IdempotencyKeys) {
     loop {
-        let hours = rand::random_range(12..36_u64);
-        tokio::time::sleep(Duration::from_secs(3_600 * hours)).await;
         match accounts.delete_expired_logins().await {
             Ok(count) => tracing::info!(count, "deleted expired logins"),
             Err(error) => tracing::warn!(cause = chain(&error), "cannot delete expired logins"),
@@ -138,5 +135,7 @@ async fn delete_expired_daily(accounts: Accounts, keys: IdempotencyKeys) {
             Ok(count) => tracing::info!(count, "deleted expired idempotency keys"),
             Err(error) => tracing::warn!(cause = chain(&error), "cannot delete expired keys"),
         }
+        let hours = rand::random_range(12..36_u64);
+        tokio::time::sleep(Duration::from_secs(3_600 * hours)).await;
     }
 }

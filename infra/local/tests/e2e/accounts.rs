@@ -18,6 +18,7 @@ mod audit;
 mod hostile_text;
 mod keyed;
 mod kills;
+mod lost_commits;
 mod matrix;
 mod pgbouncer;
 mod users;

@@ -314,7 +314,10 @@ async fn changes_outlive_their_partition(stack: &Stack, log: &Log<'_>) -> Result
                  FOR VALUES FROM ('2020-02-01 00:00:00+00') TO ('2020-03-01 00:00:00+00'); \
              INSERT INTO audit_log (id, at, actor_kind, action) VALUES \
                  (gen_random_uuid(), '2020-02-07Z', 'operator', 'user_changed'), \
-                 (gen_random_uuid(), '2020-01-07Z', 'operator', 'user_changed'); COMMIT"
+                 (gen_random_uuid(), '2020-01-07Z', 'operator', 'user_changed'); \
+             INSERT INTO idempotency_keys (key, fingerprint, created_at) VALUES \
+                 (sha256('old'), sha256('x'), now() - interval '25 hours'), \
+                 (sha256('young'), sha256('x'), now() - interval '23 hours'); COMMIT"
         ))
         .await?;
     let before = log.rows("SELECT count(*) FROM audit_log WHERE at > '2021-01-01Z'").await?;
@@ -331,6 +334,12 @@ async fn changes_outlive_their_partition(stack: &Stack, log: &Log<'_>) -> Result
     assert_eq!(log.rows("SELECT count(*) FROM audit_log").await?, before + 1);
     let old = "SELECT count(*) FROM pg_class WHERE relname = 'audit_log_2020_02'";
     assert_eq!(log.rows(old).await?, 0, "older than the retention");
+    until("the old key is deleted", async || {
+        let kept = log.rows("SELECT count(*) FROM idempotency_keys").await?;
+        ensure!(kept >= 1, "the young key is kept");
+        Ok((kept == 1).then_some(()))
+    })
+    .await?;
     let newest: Value = until("the log is read again", async || {
         let page = log.page("limit=1").await?;
         Ok((page.status == 200).then(|| page.json()))

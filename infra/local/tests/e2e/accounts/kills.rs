@@ -53,7 +53,16 @@ async fn no_acknowledged_change_is_lost_when_postgresql_is_killed() -> Result<()
         register(&api, &user).await?;
         let token = tokens(&api, &user).await?.access_token;
         let (api, acknowledged, stopped) = (&api, &acknowledged, stopped.clone());
-        writers.push(Writer { api, user, token, keys, acknowledged, stopped, unknown: 0 });
+        writers.push(Writer {
+            api,
+            user,
+            token,
+            keys,
+            acknowledged,
+            stopped,
+            unknown: 0,
+            replayed: 0,
+        });
     }
     let killer = async {
         for _ in 0..kills {
@@ -85,6 +94,8 @@ struct Writer<'a> {
     stopped: watch::Receiver<()>,
     /// Changes whose outcome the client does not know.
     unknown: usize,
+    /// Changes that were made by an attempt whose response was an error.
+    replayed: usize,
 }
 
 /// A change: the name that a user has since then, and whether the client was told so.
@@ -111,6 +122,8 @@ impl Writer<'_> {
                 if (200..300).contains(&response.status) {
                     let changed: User = response.json();
                     ensure!((&changed.id, &changed.name) == (&user, &name), "{response}");
+                    let is_replay = response.header("idempotency-replayed").is_some();
+                    self.replayed += usize::from(is_replay);
                     break true;
                 }
                 response.problem(ErrorCode::DatabaseUnavailable);
@@ -182,8 +195,10 @@ async fn compare(
         assert_eq!(Some(&user.name), last.map(|change| &change.name));
     }
     let unknown: usize = writers.iter().map(|writer| writer.unknown).sum();
+    let replayed: usize = writers.iter().map(|writer| writer.replayed).sum();
     eprintln!(
-        "{acknowledged} changes acknowledged; {unknown} unknown, of which {lost} were committed"
+        "{acknowledged} changes acknowledged, {replayed} of them by a repetition; {unknown} unknown, \
+         of which {lost} were committed"
     );
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(acknowledged > 0);

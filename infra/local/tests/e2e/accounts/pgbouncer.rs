@@ -96,13 +96,13 @@ async fn all_at_once(api: &Api) -> Result<()> {
 }
 
 /// A running PgBouncer; it ends when dropped.
-struct Pooler {
+pub(super) struct Pooler {
     _process: Child,
     _folder: tempfile::TempDir,
 }
 
 impl Pooler {
-    fn start(stack: &Stack, port: u16) -> Result<Self> {
+    pub(super) fn start(stack: &Stack, port: u16) -> Result<Self> {
         let program = find_program("pgbouncer")
             .context("pgbouncer is not installed: apt-get install pgbouncer")?;
         let url: tokio_postgres::Config = stack.database_url().expose_secret().parse()?;
