@@ -17,6 +17,11 @@ pub const MAX_NAME_CHARS: usize = 200;
 /// How long an access token is valid, in seconds.
 pub const ACCESS_TOKEN_S: u64 = 15 * 60;
 
+/// How long a login lasts without being refreshed, in seconds.
+pub const LOGIN_S: u64 = 30 * 24 * 60 * 60;
+/// The cookie that holds a refresh token. Browsers accept its name only with `Secure`.
+pub const REFRESH_COOKIE: &str = "__Secure-refresh_token";
+
 /// What a user may do. Each role may do what the ones before it may.
 #[derive(
     Clone,
@@ -157,13 +162,17 @@ pub struct Login {
     pub username: String,
     /// The password.
     pub password: String,
+    /// For a page in a browser: the refresh token comes as a cookie, which no script can read.
+    #[serde(default)]
+    pub cookie: bool,
 }
 
 /// `POST /auth/refresh`.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Refresh {
-    /// The refresh token of the last response.
-    pub refresh_token: String,
+    /// The refresh token of the last response. Without it, that of the cookie is used.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refresh_token: Option<String>,
 }
 
 /// Response to a login and to a refresh (RFC 6749, section 5.1).
@@ -175,7 +184,8 @@ pub struct Tokens {
     pub token_type: TokenType,
     /// Seconds until the access token expires.
     pub expires_in: u64,
-    /// For the next refresh. Each is used once.
+    /// For the next refresh. Each is used once. Absent when it comes as a cookie.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
     pub refresh_token: String,
 }
 
@@ -190,7 +200,7 @@ pub enum TokenType {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
 pub struct Logout {
-    /// Ends this login. Without it, `everywhere` is required.
+    /// Ends this login. Without it, that of the cookie, or `everywhere` is required.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub refresh_token: Option<String>,
     /// Ends every login of the user; needs the access token.

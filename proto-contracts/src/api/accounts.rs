@@ -35,7 +35,8 @@ pub(super) const LOG_IN: Details = on_accounts("Log in")
     .described_as(
         "Returns an access token for `Authorization: Bearer`, valid for 15 minutes, and a refresh \
          token for the next one, valid for 30 days. An unknown user and a wrong password get the \
-         same response. After failures from one address, that address waits.",
+         same response. After failures from one address, that address waits. With `cookie`, the \
+         refresh token comes as the cookie `__Secure-refresh_token`, for pages of our own origin.",
     )
     .body::<Login>(r#"{"username": "ada", "password": "correct horse battery staple"}"#)
     .returns::<Tokens>(200, "The tokens.", TOKENS)
@@ -45,24 +46,33 @@ pub(super) const REFRESH: Details = on_accounts("Get a new access token")
     .described_as(
         "Each refresh token is used once; the response has the next. The use of an old one ends \
          its login, as someone else may have it. A repetition within 10 seconds is no such use: \
-         the first response may have been lost, and the repetition gets the same next token.",
+         the first response may have been lost, and the repetition gets the same next token. \
+         Without `refresh_token` the cookie is used, and only for a page of our own origin.",
     )
     .body::<Refresh>(
         r#"{"refresh_token":
             "rt_5f0c6e1a9b7a4c358d215e0f6a7b8c9d5f0c6e1a9b7a4c358d215e0f6a7b8c9d"}"#,
     )
     .returns::<Tokens>(200, "The tokens.", TOKENS)
-    .fails_with(&[ErrorCode::InvalidRefreshToken, ErrorCode::LoginsUnavailable]);
+    .fails_with(&[
+        ErrorCode::InvalidRefreshToken,
+        ErrorCode::LoginsUnavailable,
+        ErrorCode::OriginNotAllowed,
+    ]);
 
 pub(super) const LOG_OUT: Details = on_accounts("Log out")
     .described_as(
         "Ends the login of `refresh_token`, or with `everywhere` all logins of the access token's \
-         user. Access tokens stay valid until they expire, within 15 minutes.",
+         user. Without either, the login of the cookie. Access tokens stay valid until they expire, within 15 minutes.",
     )
     .called_by(Caller::Everyone { with_token: true })
     .body::<Logout>(r#"{"everywhere": true}"#)
     .returns_nothing(204, "Logged out.")
-    .fails_with(&[ErrorCode::Unauthorized, ErrorCode::InvalidToken])
+    .fails_with(&[
+        ErrorCode::Unauthorized,
+        ErrorCode::InvalidToken,
+        ErrorCode::OriginNotAllowed,
+    ])
     .keyed();
 
 pub(super) const CHANGE_PASSWORD: Details = on_accounts("Change the password")

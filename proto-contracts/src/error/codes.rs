@@ -140,11 +140,12 @@ error_codes! {
     InvalidTicket = "invalid_ticket", "The ticket is not valid", repeat Changed;
         cause "The ticket was issued for another session, or has expired.";
         cure "Get a new ticket for this session by POST to its tickets, and connect at once.";
-    OriginNotAllowed = "origin_not_allowed", "This origin may not connect", repeat Changed;
-        cause "A page of another origin tried to open a WebSocket, and this installation does not \
-            list that origin.";
-        cure "Serve the page from the origin of the API, or ask the operator to allow its origin. \
-            Programs other than browsers omit the Origin header.";
+    OriginNotAllowed = "origin_not_allowed", "This origin may not do that", repeat Changed;
+        cause "A page of another origin tried to open a WebSocket, or to use the cookie of a login. \
+            A cookie is accepted with the Origin header of our own pages alone.";
+        cure "Serve the page from the origin of the API. For WebSockets, the operator can allow other \
+            origins, and programs other than browsers omit the header; they send refresh tokens in \
+            the body.";
     NotFound = "not_found", "There is nothing at this path", repeat Changed;
         cause "No resource has this path.";
         cure "Compare the path with the reference. All paths of the API begin with /api/v1.";

@@ -12,6 +12,7 @@ mod initiator;
 mod openapi;
 mod products;
 mod random;
+mod refresh_cookie;
 mod replies;
 mod users;
 

@@ -15,6 +15,7 @@ use crate::response::Response;
 use crate::small_stack;
 
 mod audit;
+mod cookies;
 mod hostile_text;
 mod keyed;
 mod kills;

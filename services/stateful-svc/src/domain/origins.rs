@@ -4,19 +4,11 @@
 use std::str::FromStr;
 
 use proto_contracts::Authority;
+use service_kit::origin::Origin;
 
 /// The origins that may connect, beside the service's own.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AllowedOrigins(Vec<Origin>);
-
-/// `scheme://host` or `scheme://host:port` (RFC 6454, section 6.1).
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Origin {
-    /// In lower case.
-    scheme: String,
-    /// Host and port as written; a valid [`Authority`].
-    authority: String,
-}
 
 /// The text is not an origin.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -38,7 +30,7 @@ impl AllowedOrigins {
     /// Whether a page of this origin may connect to this host. A request without an origin is not
     /// from a browser, and is allowed.
     ///
-    /// A host without a port matches any port, since Nginx may omit it.
+    /// A host without a port matches any port, since another edge than ours may omit it.
     pub fn allow(&self, origin: Option<&[u8]>, host: Option<&[u8]>) -> bool {
         let Some(origin) = origin else { return true };
         // A sandboxed page sends `null`, which no configuration can allow.
@@ -53,36 +45,6 @@ impl AllowedOrigins {
                         .is_none_or(|port| port == named.port().unwrap_or(origin.default_port()))
             });
         is_own || self.0.iter().any(|allowed| allowed.same_as(&origin))
-    }
-}
-
-impl Origin {
-    fn parse(text: &str) -> Option<Self> {
-        let (scheme, authority) = text.split_once("://")?;
-        let is_scheme = scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte));
-        Authority::parse(authority.as_bytes())?;
-        is_scheme
-            .then(|| Self { scheme: scheme.to_ascii_lowercase(), authority: authority.to_owned() })
-    }
-
-    fn authority(&self) -> Option<Authority<'_>> {
-        Authority::parse(self.authority.as_bytes())
-    }
-
-    /// The scheme's default port; 0 for a scheme without one.
-    fn default_port(&self) -> u16 {
-        match self.scheme.as_str() {
-            "https" => 443,
-            "http" => 80,
-            _ => 0,
-        }
-    }
-
-    fn same_as(&self, other: &Self) -> bool {
-        let both = self.authority().zip(other.authority());
-        self.scheme == other.scheme
-            && both.is_some_and(|(own, other)| own.is_same_as(&other, self.default_port()))
     }
 }
 

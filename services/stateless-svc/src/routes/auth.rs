@@ -17,6 +17,7 @@ use service_kit::response;
 use super::idempotency::Repetitions;
 use super::identity::{self, CalledBy};
 use super::initiator::RequestedBy;
+use super::refresh_cookie;
 use super::replies::{store_failed, to_wire, without_body};
 use crate::auth_metrics::{AuthMetrics, LoginOutcome};
 use crate::domain::account::{Account, DisplayName, Password, Username, WeakPassword};
@@ -46,6 +47,13 @@ pub struct Auth {
     pub refusals: Refusals,
     /// Recognizes repeated requests.
     pub repetitions: Repetitions,
+}
+
+/// How a refresh token reaches the client.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Delivery {
+    Body,
+    Cookie,
 }
 
 pub(super) async fn register(
@@ -109,13 +117,21 @@ pub(super) async fn log_in(
 
 pub(super) async fn refresh(
     _: NoQuery,
+    request: HttpRequest,
     RequestedBy(initiator): RequestedBy,
     Json(given): Json<wire::Refresh>,
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
-    let token = given.refresh_token.parse::<RefreshToken>().map_err(|_| invalid_refresh())?;
+    let (token, delivery) = match given.refresh_token {
+        Some(token) => (token, Delivery::Body),
+        None => {
+            let sent = refresh_cookie::sent(request.headers())?;
+            (sent.ok_or_else(no_refresh_token)?, Delivery::Cookie)
+        }
+    };
+    let token = token.parse::<RefreshToken>().map_err(|_| invalid_refresh())?;
     match auth.accounts.refresh(&token, &initiator).await.map_err(store_failed)? {
-        Refreshed::Next(account, next) => auth.tokens(&account, &next),
+        Refreshed::Next(account, next) => auth.tokens(&account, &next, delivery),
         Refreshed::Invalid => Err(invalid_refresh()),
         Refreshed::Reused(user) => {
             auth.metrics.reused();
@@ -130,13 +146,21 @@ pub(super) async fn log_out(
     request: HttpRequest,
     caller: Option<CalledBy>,
     RequestedBy(initiator): RequestedBy,
-    Json(given): Json<wire::Logout>,
+    Json(mut given): Json<wire::Logout>,
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
+    let has_cookie = given.refresh_token.is_none() && {
+        given.refresh_token = refresh_cookie::sent(request.headers())?;
+        given.refresh_token.is_some()
+    };
     let execute = async |by: &Initiator| log_out_once(&auth, caller, given.clone(), by).await;
-    auth.repetitions
-        .once(&request, initiator, "log_out", &given, StatusCode::NO_CONTENT, execute)
-        .await
+    let status = StatusCode::NO_CONTENT;
+    let done = auth.repetitions.once(&request, initiator, "log_out", &given, status, execute);
+    let mut response = done.await?;
+    if has_cookie {
+        refresh_cookie::clear(&mut response)?;
+    }
+    Ok(response)
 }
 
 async fn log_out_once(
@@ -147,7 +171,8 @@ async fn log_out_once(
 ) -> Result<HttpResponse, ApiError> {
     let wire::Logout { refresh_token, everywhere } = given;
     if refresh_token.is_none() && !everywhere {
-        let fault = FieldError::in_body("", "must have `refresh_token` or `everywhere: true`");
+        let fault = "must have `refresh_token` or `everywhere: true`, or the cookie must be sent";
+        let fault = FieldError::in_body("", fault);
         return Err(ApiError::invalid(ErrorCode::InvalidBody, vec![fault]));
     }
     // An unknown token has no login that could be ended.
@@ -227,10 +252,11 @@ impl Auth {
             return Err(invalid_credentials());
         };
         let account = self.verified(&user, &given.password, initiator).await?;
+        let delivery = if given.cookie { Delivery::Cookie } else { Delivery::Body };
         let token = RefreshToken::generate();
         let initiator = initiator.acting_as(&account.id);
         self.accounts.begin_login(&account.id, &token, &initiator).await.map_err(store_failed)?;
-        self.tokens(&account, &token)
+        self.tokens(&account, &token, delivery)
     }
 
     /// The user, if the password is right and this address need not wait.
@@ -269,7 +295,12 @@ impl Auth {
         }
     }
 
-    fn tokens(&self, account: &Account, refresh: &RefreshToken) -> Result<HttpResponse, ApiError> {
+    fn tokens(
+        &self,
+        account: &Account,
+        refresh: &RefreshToken,
+        delivery: Delivery,
+    ) -> Result<HttpResponse, ApiError> {
         let access_token = self.issuer.issue(account).map_err(|error| match error {
             IssueError::NoKey => {
                 let detail = "This installation issues no tokens; its operator can set \
@@ -282,9 +313,16 @@ impl Auth {
             access_token,
             token_type: wire::TokenType::Bearer,
             expires_in: ACCESS_TOKEN_S,
-            refresh_token: refresh.expose(),
+            refresh_token: match delivery {
+                Delivery::Body => refresh.expose(),
+                Delivery::Cookie => String::new(),
+            },
         };
-        response::no_store(StatusCode::OK, &tokens)
+        let mut response = response::no_store(StatusCode::OK, &tokens)?;
+        if delivery == Delivery::Cookie {
+            refresh_cookie::set(&mut response, refresh)?;
+        }
+        Ok(response)
     }
 }
 
@@ -302,6 +340,11 @@ fn invalid_refresh() -> ApiError {
     let detail = "The refresh token is unknown, expired or used, or its login was ended; log in \
                   again.";
     ApiError::new(ErrorCode::InvalidRefreshToken, detail)
+}
+
+fn no_refresh_token() -> ApiError {
+    let fault = "must have `refresh_token`, or the cookie must be sent";
+    ApiError::invalid(ErrorCode::InvalidBody, vec![FieldError::in_body("", fault)])
 }
 
 fn hash_failed(error: HashError) -> ApiError {

@@ -176,7 +176,7 @@ async fn routes_and_methods(api: &Api) -> Result<()> {
         (Method::DELETE, "/api/v1/stateless/info", "GET, HEAD, OPTIONS"),
         (Method::POST, RANDOM, "GET, HEAD, OPTIONS"),
         (Method::GET, CALCULATE, "POST, OPTIONS"),
-        (Method::GET, SESSIONS, "POST, OPTIONS"),
+        (Method::PUT, SESSIONS, "GET, HEAD, POST, DELETE, OPTIONS"),
         (Method::PUT, CONVERSATIONS, "POST, OPTIONS"),
         // A method unknown to all routes is rejected before routing; Allow lists the API's methods.
         (brew, "/api/v1/stateless/info", "GET, HEAD, POST, PUT, PATCH, DELETE, OPTIONS"),
@@ -186,7 +186,9 @@ async fn routes_and_methods(api: &Api) -> Result<()> {
         let response = expect_error(&what, api.request(method, path), MethodNotAllowed).await?;
         assert_eq!(response.header(ALLOW.as_str()), Some(allow), "{what}");
     }
-    for (path, allow) in [(PRODUCTS, "GET, HEAD, OPTIONS"), (SESSIONS, "POST, OPTIONS")] {
+    for (path, allow) in
+        [(PRODUCTS, "GET, HEAD, OPTIONS"), (SESSIONS, "GET, HEAD, POST, DELETE, OPTIONS")]
+    {
         let response = Response::to(api.request(Method::OPTIONS, path)).await?;
         assert_eq!(
             (response.status, response.header(ALLOW.as_str())),

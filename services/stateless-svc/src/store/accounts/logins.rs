@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use proto_contracts::accounts::LOGIN_S;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -12,9 +13,6 @@ use crate::domain::audit::{Action, Entry, Initiator};
 use crate::domain::refresh_token::RefreshToken;
 use crate::store::{StoreError, audit, idempotency};
 
-/// How long a login lasts without being refreshed, as an interval of PostgreSQL. Each refresh
-/// begins it anew.
-const LOGIN_LASTS: &str = "30 days";
 /// A repeated refresh within so many seconds is a retry, not a theft.
 const RETRY_S: f64 = 10.0;
 /// How often a refresh is tried again whose commit may have been lost.
@@ -47,7 +45,7 @@ impl Accounts {
             let change = client.transaction().await?;
             let sql = format!(
                 "WITH login AS (INSERT INTO logins (id, user_id, expires_at) \
-                 VALUES ($1, $2, now() + interval '{LOGIN_LASTS}') RETURNING id) \
+                 VALUES ($1, $2, now() + interval '{LOGIN_S} seconds') RETURNING id) \
                  INSERT INTO refresh_tokens (hash, login_id) SELECT $3, id FROM login"
             );
             change
@@ -207,7 +205,7 @@ async fn try_refresh(
                 .execute_typed(added, &[(&&next.hash()[..], Type::BYTEA), (&login, Type::UUID)])
                 .await?;
             let extended = format!(
-                "UPDATE logins SET expires_at = now() + interval '{LOGIN_LASTS}' WHERE id = $1"
+                "UPDATE logins SET expires_at = now() + interval '{LOGIN_S} seconds' WHERE id = $1"
             );
             change.execute_typed(&extended, &[(&login, Type::UUID)]).await?;
             change.commit().await?;
