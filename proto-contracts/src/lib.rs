@@ -26,6 +26,7 @@ pub mod path;
 pub mod pool_name;
 pub mod products;
 pub mod routes;
+pub mod security_event;
 pub mod session_id;
 pub mod stateful;
 pub mod stateless;

@@ -6,7 +6,9 @@ use std::time::Duration;
 use jsonwebtoken::errors::{Error, ErrorKind};
 use jsonwebtoken::{Algorithm, Header, Validation, decode, decode_header, get_current_timestamp};
 use moka::sync::Cache;
+use proto_contracts::security_event::{MAX_BYTES, SecurityEvent, TOKEN_TYPE};
 use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use sha2::{Digest as _, Sha256};
 
 mod authorization;
@@ -46,6 +48,8 @@ pub fn bearer_token(credentials: &[u8]) -> Option<&[u8]> {
 pub struct TokenVerifier<S> {
     keys: KeySet,
     validation: Validation,
+    /// Of security events, which do not expire.
+    event_validation: Validation,
     name: fn(&Claims) -> S,
     // By the token's digest, so that the cache holds no usable token.
     verified: Cache<[u8; 32], Verified<S>>,
@@ -70,8 +74,11 @@ impl<S: Clone + Send + Sync + 'static> TokenVerifier<S> {
         validation.set_issuer(&[settings.issuer]);
         validation.set_audience(&[settings.audience]);
         validation.set_required_spec_claims(&["exp", "iss", "aud", "sub"]);
+        let mut event_validation = validation.clone();
+        event_validation.validate_exp = false;
+        event_validation.set_required_spec_claims(&["iss", "aud", "sub"]);
         let verified = Cache::builder().max_capacity(CACHE_SIZE).time_to_live(CACHE_TTL).build();
-        Self { keys: KeySet::new(settings.keys), validation, name, verified }
+        Self { keys: KeySet::new(settings.keys), validation, event_validation, name, verified }
     }
 
     /// The keys that it verifies by.
@@ -104,7 +111,33 @@ impl<S: Clone + Send + Sync + 'static> TokenVerifier<S> {
         Ok(verified.subject)
     }
 
+    /// A security event of the issuer. It is not cached.
+    ///
+    /// # Errors
+    /// See [`InvalidToken`].
+    pub fn verify_event(&self, token: &[u8]) -> Result<SecurityEvent, InvalidToken> {
+        let keys = self.keys.current().ok_or(InvalidToken::KeysUnavailable)?;
+        let is_event = |header: &Header| {
+            header.typ.as_deref().is_some_and(|kind| kind.eq_ignore_ascii_case(TOKEN_TYPE))
+        };
+        if token.len() > MAX_BYTES || !is_event(&decode_header(token)?) {
+            return Err(InvalidToken::Malformed);
+        }
+        self.decoded(token, &keys, &self.event_validation)
+    }
+
     fn verify_signature(&self, token: &[u8], keys: &Keys) -> Result<Verified<S>, InvalidToken> {
+        let claims = self.decoded::<Claims>(token, keys, &self.validation)?;
+        self.verified(&claims, keys.generation)
+    }
+
+    /// The claims of a token that one of the keys has signed.
+    fn decoded<T: DeserializeOwned>(
+        &self,
+        token: &[u8],
+        keys: &Keys,
+        validation: &Validation,
+    ) -> Result<T, InvalidToken> {
         let renamed = ed25519::Renamed::of(token);
         let token = renamed.as_ref().map_or(token, |renamed| &renamed.token);
         let header = decode_header(token)?;
@@ -115,13 +148,13 @@ impl<S: Clone + Send + Sync + 'static> TokenVerifier<S> {
         let mut outcome = None;
         for key in keys.list.iter().filter(|key| key.may_have_signed(&header)) {
             let decoded = match &renamed {
-                None => decode::<Claims>(token, key.decoding_key(), &self.validation),
+                None => decode::<T>(token, key.decoding_key(), validation),
                 Some(renamed) => {
-                    renamed.key(key).and_then(|key| decode::<Claims>(token, &key, &self.validation))
+                    renamed.key(key).and_then(|key| decode::<T>(token, &key, validation))
                 }
             };
             match decoded {
-                Ok(token) => return self.verified(&token.claims, keys.generation),
+                Ok(token) => return Ok(token.claims),
                 Err(error) => outcome = Some(error.into()),
             }
         }
@@ -162,8 +195,19 @@ pub struct Claims {
     /// What the user may do, in tokens of our own issuer.
     #[serde(default)]
     pub role: Option<String>,
-    /// When it expires, in seconds since 1970. RFC 7519 allows fractions.
+    /// When it was issued, in seconds since 1970. RFC 7519 allows fractions.
+    #[serde(default)]
+    iat: Option<f64>,
+    /// When it expires.
     exp: f64,
+}
+
+impl Claims {
+    /// When the token was issued, in whole seconds since 1970; 0 when it does not say.
+    pub fn issued_at(&self) -> i64 {
+        // A cast from a float saturates.
+        self.iat.map_or(0, |iat| iat.floor() as i64)
+    }
 }
 
 /// Why a token is rejected.

@@ -2,11 +2,12 @@
 
 use std::net::IpAddr;
 
-use proto_contracts::{ErrorCode, PoolName, routes};
+use proto_contracts::{Endpoint, ErrorCode, PoolName, routes};
 
 use crate::decision::local_reply::{self, LocalReply};
 use crate::decision::{Decisions, affinity, cors, lab};
 use crate::pool::Snapshot;
+use crate::request::client::ForwardedFor;
 use crate::request::{RequestContext, RequestHead, RequestTrace, client};
 use crate::resilience::rate_limit;
 use crate::telemetry::Shed;
@@ -46,7 +47,9 @@ impl Decisions {
             lab::requested_strategy(ctx.traffic.lab, head).map_err(LocalReply::Problem)?;
         let pool = self.pools.get(resolved.pool);
         let snapshot = pool.snapshot();
-        if let Some(code) = self.exceeded_limit(head, ctx, resolved.pool, &snapshot) {
+        if !is_internal_event(ctx, resolved.endpoint, peer)
+            && let Some(code) = self.exceeded_limit(head, ctx, resolved.pool, &snapshot)
+        {
             return Err(LocalReply::Problem(code));
         }
         if pool.tracks_keys(ctx.requested_strategy.unwrap_or(snapshot.strategy)) {
@@ -99,4 +102,12 @@ impl Decisions {
         self.telemetry.routing.count_shed(pool, Shed::PoolLimit);
         Some(ErrorCode::Overloaded)
     }
+}
+
+/// Whether our own issuer may be the sender: a revocation must reach the sessions whatever the load.
+/// Requests of clients come through a proxy, which names them in `X-Forwarded-For`.
+fn is_internal_event(ctx: &RequestContext, endpoint: Endpoint, peer: Option<IpAddr>) -> bool {
+    endpoint == Endpoint::SecurityEvents
+        && ctx.client.forwarded_for == ForwardedFor::Peer
+        && peer.is_some_and(|peer| ctx.traffic.trusted_proxies.contains(peer.to_canonical()))
 }

@@ -42,6 +42,7 @@ pub(crate) fn launch(
             set("DATABASE_URL", settings.database_url().expose_secret());
             set("CACHE_REDIS_URL", &settings.redis_cache_url());
             set("IDEMPOTENCY_SECRET", settings.secrets.idempotency_secret.expose_secret());
+            set("GATEWAY_URL", &settings.gateway_url());
             set("AUTH_KEYS_DIR", &settings.token_keys.dir.to_string_lossy());
             "stateless-svc"
         }

@@ -63,20 +63,20 @@ pub(super) const REFRESH: Details = on_accounts("Get a new access token")
 pub(super) const LOG_OUT: Details = on_accounts("Log out")
     .described_as(
         "Ends the login of `refresh_token`, or with `everywhere` all logins of the access token's \
-         user. Without either, the login of the cookie. Access tokens stay valid until they expire, within 15 minutes.",
+         user, and revokes its access tokens: sessions refuse them within a second, stateless \
+         operations when they expire, within 15 minutes. Without either, it ends the login of the \
+         cookie.",
     )
     .called_by(Caller::Everyone { with_token: true })
     .body::<Logout>(r#"{"everywhere": true}"#)
     .returns_nothing(204, "Logged out.")
-    .fails_with(&[
-        ErrorCode::Unauthorized,
-        ErrorCode::InvalidToken,
-        ErrorCode::OriginNotAllowed,
-    ])
+    .fails_with(&[ErrorCode::Unauthorized, ErrorCode::InvalidToken, ErrorCode::OriginNotAllowed])
     .keyed();
 
 pub(super) const CHANGE_PASSWORD: Details = on_accounts("Change the password")
-    .described_as("Ends all logins of the user.")
+    .described_as(
+        "Ends all logins of the user, and revokes its access tokens, as `logout` everywhere does.",
+    )
     .called_by(Caller::User(Role::User))
     .body::<ChangePassword>(
         r#"{"current_password": "correct horse battery staple",
@@ -115,7 +115,7 @@ pub(super) const GET_USER: Details = on_user("Read a user")
 pub(super) const PATCH_USER: Details = on_user("Change a user")
     .described_as(
         "Users change their own name. Admins also change roles, and disable users, which ends their \
-         logins. The last admin stays one.",
+         logins as `logout` everywhere does. The last admin stays one.",
     )
     .body::<PatchUser>(r#"{"role": "instructor"}"#)
     .returns::<User>(200, "The user after the change.", USER)

@@ -2,9 +2,9 @@
 
 use crate::accounts::Role;
 use crate::error::ErrorCode;
-
 use crate::live::{LiveQuery, NoMembers, Ticket};
 use crate::openapi::{Caller, Details, header};
+use crate::security_event;
 use crate::stateful::{
     CreateSession, EndSessionsQuery, HistoryPage, HistoryQuery, MessagePosted, PatchSession,
     PostConversation, PostMessage, Session, SessionPage, SessionsQuery,
@@ -221,3 +221,16 @@ pub(super) const CREATE_TICKET: Details = on_session(LIVE, "Get a ticket for a l
         r#"{"ticket": "eyJ…", "expires_at": "2026-11-28T17:01:00.123Z"}"#,
     )
     .guarded();
+
+pub(super) const RECEIVE_SECURITY_EVENT: Details =
+    Details::new(SESSIONS, "Receive an event of the issuer")
+        .described_as(
+            "A Security Event Token (RFC 8417, pushed as in RFC 8935) that the issuer of tokens has \
+             signed: tokens of its `sub` that were issued before `not_before` are revoked. They are \
+             refused from then on, and streams and tickets of them end. The stateless service sends \
+             it; a repetition changes nothing.",
+        )
+        .called_by(Caller::Issuer)
+        .text_body(security_event::MEDIA_TYPE, security_event::MAX_BYTES, r#""eyJ0eXAiOiJz.e30.c2ln""#)
+        .returns_nothing(202, "The event is applied.")
+        .fails_with(&[ErrorCode::SessionStoreUnavailable]);

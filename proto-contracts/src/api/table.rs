@@ -208,6 +208,10 @@ api! {
         Live "/api/v1/stateful/sessions/{session_id}/live" {
             open_live: Get stateful::OPEN_LIVE;
         }
+        /// Events of the issuer of tokens.
+        SecurityEvents "/api/v1/stateful/security-events" {
+            receive_security_event: Post stateful::RECEIVE_SECURITY_EVENT;
+        }
         /// Tickets, with which a browser opens one of these two.
         Tickets "/api/v1/stateful/sessions/{session_id}/tickets" {
             create_ticket: Post stateful::CREATE_TICKET;

@@ -110,7 +110,7 @@ impl Generator<'_> {
             "parameters": self.parameters(operation),
             "responses": self.responses(operation),
             "security": match details.caller {
-                Caller::Everyone { with_token: false } => json!([]),
+                Caller::Everyone { with_token: false } | Caller::Issuer => json!([]),
                 Caller::Everyone { with_token: true } | Caller::SessionHolder =>
                     json!([{}, {"token": []}]),
                 Caller::User(_) | Caller::TokenHolder => json!([{"token": []}]),
@@ -140,7 +140,7 @@ impl Generator<'_> {
         json!({
             "required": body.is_required,
             "description": format!("At most {}.", size(body.max_bytes)),
-            "content": {"application/json": {"schema": schema, "example": parsed(body.example)}},
+            "content": {body.media_type: {"schema": schema, "example": parsed(body.example)}},
         })
     }
 
@@ -281,6 +281,7 @@ impl Generator<'_> {
         };
         let of_callers: &[_] = match details.caller {
             Caller::TokenHolder => &[ErrorCode::Unauthorized],
+            Caller::Issuer => &[ErrorCode::InvalidToken, ErrorCode::TokenKeysUnavailable],
             Caller::User(Role::User) => &[ErrorCode::Unauthorized, ErrorCode::InvalidToken],
             Caller::User(_) => {
                 &[ErrorCode::Unauthorized, ErrorCode::InvalidToken, ErrorCode::Forbidden]

@@ -64,13 +64,17 @@ pub enum Caller {
     SessionHolder,
     /// A user of this role or a higher one.
     User(Role),
+    /// The issuer of tokens, by an event that it has signed.
+    Issuer,
     /// Whoever has the process's token.
     TokenHolder,
 }
 
-/// The body of a request: JSON.
+/// The body of a request.
 #[derive(Clone, Copy, Debug)]
 pub struct Body {
+    /// Its media type.
+    pub media_type: &'static str,
     /// The schema.
     pub schema: SchemaOf,
     /// An example, as JSON.
@@ -232,7 +236,21 @@ impl Details {
     ) -> Self {
         let schema: SchemaOf = SchemaGenerator::subschema_for::<T>;
         let max_bytes = DEFAULT_BODY_BYTES;
-        let body = Body { schema, example, is_required, max_bytes, check: parses_as::<T> };
+        let (media_type, check) = ("application/json", parses_as::<T> as Check);
+        let body = Body { media_type, schema, example, is_required, max_bytes, check };
+        Self { body: Some(body), ..self }
+    }
+
+    /// Sets its body, which is a text of this media type. The example is a JSON string.
+    pub const fn text_body(
+        self,
+        media_type: &'static str,
+        max_bytes: usize,
+        example: &'static str,
+    ) -> Self {
+        let schema: SchemaOf = SchemaGenerator::subschema_for::<String>;
+        let (is_required, check) = (true, parses_as::<String> as Check);
+        let body = Body { media_type, schema, example, is_required, max_bytes, check };
         Self { body: Some(body), ..self }
     }
 

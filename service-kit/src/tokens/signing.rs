@@ -3,6 +3,7 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use jsonwebtoken::DecodingKey;
+use proto_contracts::security_event::{SecurityEvent, TOKEN_TYPE};
 use ring::signature::{Ed25519KeyPair, KeyPair as _};
 use rustls_pki_types::PrivatePkcs8KeyDer;
 use rustls_pki_types::pem::PemObject as _;
@@ -40,7 +41,19 @@ impl SigningKey {
     /// # Errors
     /// When the claims cannot be serialized.
     pub fn sign(&self, claims: &impl Serialize) -> Result<String, serde_json::Error> {
-        let header = json!({"alg": "EdDSA", "typ": "JWT", "kid": self.id}).to_string();
+        self.sign_as("JWT", claims)
+    }
+
+    /// A security event (RFC 8417).
+    ///
+    /// # Errors
+    /// When the claims cannot be serialized.
+    pub fn sign_event(&self, event: &SecurityEvent) -> Result<String, serde_json::Error> {
+        self.sign_as(TOKEN_TYPE, event)
+    }
+
+    fn sign_as(&self, kind: &str, claims: &impl Serialize) -> Result<String, serde_json::Error> {
+        let header = json!({"alg": "EdDSA", "typ": kind, "kid": self.id}).to_string();
         let mut token = URL_SAFE_NO_PAD.encode(header);
         token.push('.');
         URL_SAFE_NO_PAD.encode_string(serde_json::to_vec(claims)?, &mut token);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use service_kit::health::Draining;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::{Instant, sleep, sleep_until};
 
 use crate::domain::cursor::{Cursor, PageSize};
 use crate::domain::message::Message;
@@ -19,6 +19,8 @@ use crate::store::{Access, ReadError, Routing, SessionStore};
 
 /// How many messages are read ahead: at most some 300 KiB.
 const READ_AHEAD: u32 = 16;
+/// A read that takes longer is repeated when the session has changed meanwhile.
+const SLOW_READ: Duration = Duration::from_millis(50);
 /// Delay before a failed read is retried.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
@@ -49,7 +51,7 @@ pub enum Event {
     Session(Session),
     /// The next message.
     Message(Message),
-    /// The session has ended; the last event.
+    /// The session has ended, or the caller's token was revoked; the last event.
     Ended,
     /// The instance is shutting down; the last event.
     GoingAway,
@@ -106,9 +108,17 @@ impl Feed {
                 return Event::Message(message);
             }
             if self.outdated {
-                match self.poll().await {
-                    Ok(()) => continue,
-                    Err(ReadError::NotFound) => return Event::Ended,
+                let reading = read(&*self.store, self.access, self.position);
+                let read = tokio::select! {
+                    read = reading => read,
+                    () = changed_meanwhile(&mut self.changes) => continue,
+                };
+                match read {
+                    Ok((session, messages)) => {
+                        self.update(session, messages);
+                        continue;
+                    }
+                    Err(ReadError::NotFound | ReadError::Revoked) => return Event::Ended,
                     // The store has logged the failure. The reader has missed nothing yet.
                     Err(ReadError::Store(_)) => {
                         self.outdated = false;
@@ -129,20 +139,36 @@ impl Feed {
         }
     }
 
-    /// Reads the session and the next messages.
-    async fn poll(&mut self) -> Result<(), ReadError> {
-        let session = self.store.read(self.access).await?.value;
-        let size = PageSize::parse(READ_AHEAD).unwrap_or_default();
-        if session.message_count > self.position.number() {
-            self.ahead =
-                self.store.history(self.access, self.position, size).await?.value.messages.into();
+    /// Takes over the session and the next messages.
+    fn update(&mut self, session: Session, messages: Vec<Message>) {
+        if !messages.is_empty() {
+            self.ahead = messages.into();
         }
-        // No await from here on, so that cancellation leaves no partial update.
         let last = self.ahead.back().map_or(self.position.number(), |message| message.number);
         self.is_changed = session.client_data != self.session.client_data;
         self.outdated = last < session.message_count;
         self.session = session;
         self.poll_at = Instant::now() + self.heartbeat;
-        Ok(())
     }
+}
+
+/// The session, and the next messages after this position.
+async fn read(
+    store: &dyn SessionStore,
+    access: Access,
+    position: Cursor,
+) -> Result<(Session, Vec<Message>), ReadError> {
+    let session = store.read(access).await?.value;
+    if session.message_count <= position.number() {
+        return Ok((session, Vec::new()));
+    }
+    let size = PageSize::parse(READ_AHEAD).unwrap_or_default();
+    Ok((session, store.history(access, position, size).await?.value.messages))
+}
+
+/// Returns when a change follows that the present read may not show. A read may wait for a stopped
+/// instance's copy, and the change may be a revocation, which waits for none.
+async fn changed_meanwhile(changes: &mut Changes) {
+    sleep(SLOW_READ).await;
+    changes.changed().await;
 }

@@ -19,7 +19,7 @@ use service_kit::tokens::{KeySet, TokenVerifier};
 
 pub use crate::config::SERVICE;
 use crate::config::{Config, StoreConfig};
-use crate::domain::caller::Caller;
+use crate::domain::caller::{Caller, Credentials, IssuedAt};
 use crate::domain::clock::{BootClock, SystemClock};
 use crate::domain::lifetime::Lifetime;
 use crate::domain::session_ids::SessionIds;
@@ -76,7 +76,10 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let (store, health) = session_store(store, acks, lifetime, health, &metrics)?;
     let session_metrics = SessionMetrics::register(metrics.registry(), Arc::clone(&store))?;
     let tokens = tokens.map(|settings| {
-        Arc::new(TokenVerifier::new(settings, |claims| Caller::subject(&claims.iss, &claims.sub)))
+        Arc::new(TokenVerifier::new(settings, |claims| Credentials {
+            caller: Caller::subject(&claims.iss, &claims.sub),
+            issued_at: IssuedAt::at(claims.issued_at()),
+        }))
     });
     let health = match &tokens {
         Some(tokens) => follow_keys(tokens.keys(), health, &metrics)?,

@@ -14,6 +14,7 @@ mod messages;
 mod owned;
 mod problems;
 mod response;
+mod security_events;
 mod session;
 mod session_path;
 mod sessions;
@@ -42,6 +43,7 @@ pub fn mount_endpoints(app: &mut web::ServiceConfig) {
         get_history: handler(history::read),
         stream_events: handler(live::events::stream),
         open_live: handler(live::socket::open),
+        receive_security_event: handler(security_events::receive),
         create_ticket: handler(live::tickets::issue),
     };
     routes::mount(app, handlers.into_endpoints());

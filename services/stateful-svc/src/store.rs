@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use proto_contracts::{AffinityKey, SessionDigest};
 
-use crate::domain::caller::Caller;
+use crate::domain::caller::{Caller, Credentials, IssuedAt};
 use crate::domain::client_data::{ClientData, InvalidClientData, MergePatch};
 use crate::domain::cursor::{Cursor, PageSize};
 use crate::domain::digest::ShortDigest;
@@ -126,6 +126,14 @@ pub trait SessionStore: Send + Sync + 'static {
         entries: &[OwnedEntry],
     ) -> Result<Vec<OwnedSession>, StoreFault>;
 
+    /// Revokes the tokens of a user that were issued before this second (`not_before`), or before a
+    /// later one that was stored earlier. When it returns, no instance accepts such a token for a
+    /// session of the user, and live connections opened by it end.
+    async fn revoke(&self, owner: ShortDigest, not_before: i64) -> Result<(), StoreFault>;
+
+    /// The earliest second of a valid token of this user; 0 when none was revoked.
+    async fn not_before(&self, owner: ShortDigest) -> Result<i64, StoreFault>;
+
     /// Records for `ttl` that a ticket is in use by an open connection.
     async fn record_ticket_use(&self, ticket: TicketUse, ttl: Duration) -> Result<(), StoreFault>;
 
@@ -152,7 +160,15 @@ pub struct Access {
     /// The key that routes to the session's home.
     pub affinity: AffinityKey,
     pub caller: Caller,
+    pub issued_at: IssuedAt,
     pub routing: Routing,
+}
+
+impl Access {
+    /// The caller, with the age of its token.
+    pub const fn credentials(&self) -> Credentials {
+        Credentials { caller: self.caller, issued_at: self.issued_at }
+    }
 }
 
 /// How the gateway routed a request to this instance.
@@ -234,6 +250,9 @@ pub enum CreateError {
     TooMany,
     #[error("the idempotency key was used with another request")]
     KeyReused,
+    /// The session is the caller's, but the caller's token was revoked.
+    #[error("the caller's token was revoked")]
+    Revoked,
     #[error(transparent)]
     Store(#[from] StoreFault),
 }
@@ -244,6 +263,9 @@ pub enum ReadError {
     /// It never existed, has expired or was deleted, or the caller may not use it.
     #[error("there is no such session")]
     NotFound,
+    /// The session is the caller's, but the caller's token was revoked.
+    #[error("the caller's token was revoked")]
+    Revoked,
     #[error(transparent)]
     Store(#[from] StoreFault),
 }
@@ -262,6 +284,9 @@ pub enum AppendError {
     PreconditionFailed,
     #[error("the idempotency key was used with another request")]
     KeyReused,
+    /// The session is the caller's, but the caller's token was revoked.
+    #[error("the caller's token was revoked")]
+    Revoked,
     #[error(transparent)]
     Store(#[from] StoreFault),
 }
@@ -283,6 +308,9 @@ pub enum PatchError {
     PreconditionFailed,
     #[error("the idempotency key was used with another request")]
     KeyReused,
+    /// The session is the caller's, but the caller's token was revoked.
+    #[error("the caller's token was revoked")]
+    Revoked,
     #[error(transparent)]
     Store(#[from] StoreFault),
 }
@@ -296,6 +324,9 @@ pub enum DeleteError {
     /// The session is not in an expected state.
     #[error("the precondition failed")]
     PreconditionFailed,
+    /// The session is the caller's, but the caller's token was revoked.
+    #[error("the caller's token was revoked")]
+    Revoked,
     #[error(transparent)]
     Store(#[from] StoreFault),
 }

@@ -3,6 +3,7 @@
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
 
+use reqwest::Url;
 use secrecy::SecretString;
 use service_kit::config::{ConfigError, Env, ServiceConfig};
 use service_kit::postgres::PostgresTarget;
@@ -25,6 +26,9 @@ pub struct Config {
     pub cache: RedisTarget,
     /// `AUTH_KEYS_DIR`, `JWT_ISSUER` and `JWT_AUDIENCE`: the tokens that this service issues.
     pub issuer: IssuerSettings,
+    /// `GATEWAY_URL`: revocations are sent to the stateful service through it. The local stack's by
+    /// default.
+    pub gateway: Url,
     /// `AUTH_PASSWORD_THREADS`: passwords that are hashed at a time, each with 19 MiB; 2 by default.
     pub password_threads: NonZeroUsize,
     /// `AUDIT_RETENTION_MONTHS`: how long the audit log is kept, besides the present month; 12 by
@@ -62,6 +66,7 @@ impl Config {
                 audience: env.parse("JWT_AUDIENCE", "tandem", "tandem")?,
                 is_production: env.is_production(),
             },
+            gateway: env.parse("GATEWAY_URL", "http://127.0.0.1:8000", "http://gateway:8000")?,
             password_threads: env.parse("AUTH_PASSWORD_THREADS", "2", "2")?,
             audit_retention_months: env.parse("AUDIT_RETENTION_MONTHS", "12", "12")?,
             idempotency_secret: env.long_secret("IDEMPOTENCY_SECRET")?,

@@ -11,3 +11,4 @@ pub mod page;
 pub mod product;
 pub mod refresh_token;
 pub mod refusals;
+pub mod revocation;

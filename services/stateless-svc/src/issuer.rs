@@ -8,6 +8,7 @@ use actix_web::web::Bytes;
 use arc_swap::ArcSwapOption;
 use proto_contracts::Role;
 use proto_contracts::accounts::ACCESS_TOKEN_S;
+use proto_contracts::security_event::{Events, SecurityEvent, TokensRevoked};
 use serde::Serialize;
 use serde_json::json;
 use service_kit::config::DEVELOPMENT_SECRET;
@@ -18,6 +19,7 @@ use service_kit::tokens::{
 use uuid::Uuid;
 
 use crate::domain::account::{Account, Username};
+use crate::domain::revocation::Revocation;
 
 /// How often the folder is read again.
 const REREAD: Duration = Duration::from_secs(5);
@@ -163,11 +165,16 @@ impl Issuer {
         self.0.keys.store(Some(Arc::new(keys)));
     }
 
-    /// An access token for this user.
+    /// An access token for this user. `issued_at` is by the database's clock, and not before the
+    /// user's last revocation.
     ///
     /// # Errors
     /// See [`IssueError`].
-    pub fn issue(&self, account: &Account) -> Result<String, IssueError> {
+    pub fn issue(
+        &self,
+        account: &Account,
+        issued_at: jiff::Timestamp,
+    ) -> Result<String, IssueError> {
         let keys = self.0.keys.load();
         let keys = keys.as_ref().ok_or(IssueError::NoKey)?;
         let now = jiff::Timestamp::now().as_second();
@@ -176,11 +183,30 @@ impl Issuer {
             aud: &self.0.settings.audience,
             sub: account.id.as_str(),
             role: account.role,
-            iat: now,
+            iat: issued_at.as_second(),
             exp: now + ACCESS_TOKEN_S as i64,
             jti: Uuid::now_v7(),
         };
         Ok(keys.signing().sign(&claims)?)
+    }
+
+    /// The signed event of a revocation.
+    ///
+    /// # Errors
+    /// See [`IssueError`].
+    pub fn sign_event(&self, revocation: &Revocation) -> Result<String, IssueError> {
+        let keys = self.0.keys.load();
+        let keys = keys.as_ref().ok_or(IssueError::NoKey)?;
+        let not_before = revocation.not_before.as_second();
+        let event = SecurityEvent {
+            iss: self.0.settings.issuer.clone(),
+            aud: self.0.settings.audience.clone(),
+            iat: jiff::Timestamp::now().as_second(),
+            jti: revocation.id.to_string(),
+            sub: revocation.user.to_string(),
+            events: Events { tokens_revoked: TokensRevoked { not_before } },
+        };
+        Ok(keys.signing().sign_event(&event)?)
     }
 
     /// The user of a token.

@@ -10,6 +10,7 @@ pub mod config;
 pub mod domain;
 pub mod issuer;
 pub mod passwords;
+pub mod relay;
 pub mod routes;
 pub mod store;
 
@@ -28,6 +29,7 @@ use domain::attempts::Attempts;
 use domain::keyed::KeyDigests;
 use issuer::{Issuer, KeysError};
 use passwords::{HashError, PasswordHasher};
+use relay::{Relay, RelayMetrics};
 use routes::{App, Auth, Repetitions};
 use store::accounts::Accounts;
 use store::audit::{AuditLog, AuditMetrics, Partitions, Refusals};
@@ -35,6 +37,7 @@ use store::cache::DocumentCache;
 use store::idempotency::IdempotencyKeys;
 use store::migrations::{self, Schema};
 use store::products::Products;
+use store::revocations::Revocations;
 
 /// The prefix of instance names whose number is resolved by DNS: `stateless-3`.
 pub const KIND: &str = "stateless";
@@ -56,6 +59,9 @@ pub enum BuildError {
     /// Argon2 rejects its parameters.
     #[error("cannot hash passwords")]
     Passwords(#[from] HashError),
+    /// The HTTP client of the relay cannot be made.
+    #[error("cannot make the client of the gateway")]
+    Relay(#[from] reqwest::Error),
     /// The listener could not be opened.
     #[error("cannot open the listener")]
     Bind(#[from] BindError),
@@ -107,6 +113,12 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
             digests: KeyDigests::new(config.idempotency_secret.as_ref()),
         },
     });
+    let relay = Relay::new(
+        Revocations::new(postgres.clone()),
+        issuer.clone(),
+        &config.gateway,
+        RelayMetrics::register(metrics.registry())?,
+    )?;
     let admission = routes::admission(issuer.clone(), refusals.clone());
     let server = Server::bind(&config.service, health, metrics, admission, move |api| {
         api.app_data(app.clone());
@@ -117,7 +129,8 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let partitions = Partitions::new(postgres.clone(), config.audit_retention_months, audited);
     tokio::spawn(async {
         migrations::run_until_current(postgres, schema).await;
-        tokio::join!(partitions.maintain_hourly(), delete_expired_daily(accounts, keys));
+        let relay = relay.run(accounts.revoked());
+        tokio::join!(partitions.maintain_hourly(), delete_expired_daily(accounts, keys), relay);
     });
     tokio::spawn(refusals.clone().write_continually());
     tokio::spawn(issuer.follow_keys());

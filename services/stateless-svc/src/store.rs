@@ -12,6 +12,7 @@ mod flights;
 pub mod idempotency;
 pub mod migrations;
 pub mod products;
+pub mod revocations;
 
 /// The database could not be read or changed.
 #[derive(Debug, thiserror::Error)]

@@ -28,6 +28,7 @@ mod migrations;
 mod raw;
 mod redis_failover;
 mod response;
+mod revocation;
 mod spread;
 mod sticky;
 mod strategy;

@@ -24,6 +24,50 @@ impl Caller {
     }
 }
 
+/// When the caller's token was issued, in seconds since 1970. Sessions refuse tokens that are older
+/// than their owner's last revocation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IssuedAt(i64);
+
+impl IssuedAt {
+    /// Of a caller without a token, or one whose token was checked before: never too old.
+    pub const NEVER_REVOKED: Self = Self(i64::MAX);
+
+    /// This second.
+    pub const fn at(seconds: i64) -> Self {
+        Self(seconds)
+    }
+
+    /// The seconds since 1970.
+    pub const fn seconds(self) -> i64 {
+        self.0
+    }
+
+    /// Whether a revocation of all tokens before this second covers the token.
+    pub const fn is_before(self, not_before: i64) -> bool {
+        self.0 < not_before
+    }
+}
+
+/// A caller, with the age of its token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Credentials {
+    pub caller: Caller,
+    pub issued_at: IssuedAt,
+}
+
+impl Credentials {
+    /// Of a request without a token.
+    pub const ANONYMOUS: Self =
+        Self { caller: Caller::Anonymous, issued_at: IssuedAt::NEVER_REVOKED };
+}
+
+impl From<Caller> for Credentials {
+    fn from(caller: Caller) -> Self {
+        Self { caller, issued_at: IssuedAt::NEVER_REVOKED }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

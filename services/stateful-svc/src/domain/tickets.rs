@@ -8,7 +8,7 @@ use jiff::Timestamp;
 use proto_contracts::SessionDigest;
 use sha2::Sha256;
 
-use super::caller::Caller;
+use super::caller::{Caller, Credentials, IssuedAt};
 use super::digest::ShortDigest;
 use super::shared_secret::SharedSecret;
 
@@ -35,8 +35,8 @@ pub struct InvalidTicket;
 /// A ticket whose signature is valid for this session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct VerifiedTicket {
-    /// The caller that it authorizes.
-    pub caller: Caller,
+    /// The caller that it authorizes, and the age of the token that it was issued for.
+    pub by: Credentials,
     /// Whether it can open a first connection. Later it can only reopen one that ended a short
     /// while ago.
     pub is_fresh: bool,
@@ -75,13 +75,13 @@ impl Tickets {
     pub fn issue(
         &self,
         session: SessionDigest,
-        caller: Caller,
+        by: Credentials,
         now: Timestamp,
     ) -> (String, Timestamp) {
         let expires_at = now.checked_add(self.validity).unwrap_or(Timestamp::MAX);
-        let subject = match caller {
+        let subject = match by.caller {
             Caller::Anonymous => ANONYMOUS.to_owned(),
-            Caller::Subject(subject) => subject.to_string(),
+            Caller::Subject(subject) => format!("{subject}.{}", by.issued_at.seconds()),
         };
         let claims = format!("{}.{subject}", expires_at.as_millisecond());
         let mac = self.mac(session, &claims).finalize().into_bytes();
@@ -112,16 +112,25 @@ impl Tickets {
         if expires_at.checked_add(REOPENS_FOR).is_ok_and(|end| end <= now) {
             return Err(InvalidTicket);
         }
-        let caller = match subject {
-            ANONYMOUS => Caller::Anonymous,
-            subject => ShortDigest::parse(subject).map(Caller::Subject).ok_or(InvalidTicket)?,
+        let by = match subject.split_once('.') {
+            None if subject == ANONYMOUS => Credentials::ANONYMOUS,
+            // Of an earlier version: older than any revocation.
+            None => authorized(subject, 0)?,
+            Some((subject, issued_at)) => {
+                authorized(subject, issued_at.parse().map_err(|_| InvalidTicket)?)?
+            }
         };
-        Ok(VerifiedTicket { caller, is_fresh: now < expires_at, signature })
+        Ok(VerifiedTicket { by, is_fresh: now < expires_at, signature })
     }
 
     fn mac(&self, session: SessionDigest, claims: &str) -> Hmac<Sha256> {
         self.secret.mac(&format!("ticket {session} {claims}"))
     }
+}
+
+fn authorized(subject: &str, issued_at: i64) -> Result<Credentials, InvalidTicket> {
+    let caller = ShortDigest::parse(subject).map(Caller::Subject).ok_or(InvalidTicket)?;
+    Ok(Credentials { caller, issued_at: IssuedAt::at(issued_at) })
 }
 
 #[cfg(test)]
@@ -138,12 +147,16 @@ mod tests {
         let [mine, other] =
             [1, 2].map(|key| SessionId::generate(AffinityKey::from_bits(key)).digest());
         let now = Timestamp::from_second(1_770_249_600).expect("in range");
-        for caller in [Caller::Anonymous, Caller::subject("i", "ada")] {
+        let ada = Credentials {
+            caller: Caller::subject("i", "ada"),
+            issued_at: IssuedAt::at(1_770_249_000),
+        };
+        for caller in [Credentials::ANONYMOUS, ada] {
             let (ticket, expires_at) = tickets.issue(mine, caller, now);
             let verify = |tickets: &Tickets, session, now| {
                 tickets
                     .verify(&ticket, session, now)
-                    .map(|verified| (verified.caller, verified.is_fresh))
+                    .map(|verified| (verified.by, verified.is_fresh))
             };
             assert_eq!(verify(&tickets, mine, now), Ok((caller, true)));
             let before =
@@ -172,7 +185,7 @@ mod tests {
             Tickets::new(SharedSecret::new(&SecretString::from("s")), Duration::from_secs(60));
         let session = SessionId::generate(AffinityKey::random()).digest();
         let now = Timestamp::from_second(1_770_249_600).expect("in range");
-        let (ticket, _) = tickets.issue(session, Caller::Anonymous, now);
+        let (ticket, _) = tickets.issue(session, Credentials::ANONYMOUS, now);
         let (claims, signature) = ticket.rsplit_once('.').expect("three parts");
         let ada = format!(
             "{}.{}.{signature}",

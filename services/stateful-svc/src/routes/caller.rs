@@ -9,7 +9,8 @@ use service_kit::problem::ApiError;
 use service_kit::tokens::{authorization, invalid_token, rejected};
 
 use super::context::Sessions;
-use crate::domain::caller::Caller;
+use super::problems::revoked;
+use crate::domain::caller::{Caller, Credentials};
 use crate::domain::digest::ShortDigest;
 use crate::store::{Access, Routing};
 
@@ -19,8 +20,8 @@ const X_SESSION_AFFINITY: HeaderName = HeaderName::from_static(SESSION_AFFINITY)
 impl Sessions {
     /// The caller by these headers. Invalid credentials are rejected, not ignored: their sender
     /// expects a private session.
-    pub(super) fn caller(&self, headers: &HeaderMap) -> Result<Caller, ApiError> {
-        let Some(token) = authorization(headers)? else { return Ok(Caller::Anonymous) };
+    pub(super) fn credentials(&self, headers: &HeaderMap) -> Result<Credentials, ApiError> {
+        let Some(token) = authorization(headers)? else { return Ok(Credentials::ANONYMOUS) };
         let Some(tokens) = &self.tokens else {
             let detail = "This service accepts no tokens; omit the Authorization header.";
             return Err(invalid_token(detail));
@@ -30,12 +31,16 @@ impl Sessions {
 
     /// Access to the session by the sender of these headers.
     pub(super) fn access(&self, headers: &HeaderMap, id: &SessionId) -> Result<Access, ApiError> {
-        Ok(access_by(headers, id, self.caller(headers)?))
+        Ok(access_by(headers, id, self.credentials(headers)?))
     }
 
-    /// The user of the request.
-    pub(super) fn user(&self, headers: &HeaderMap) -> Result<ShortDigest, ApiError> {
-        match self.caller(headers)? {
+    /// The user of the request, whose token is not revoked.
+    pub(super) async fn user(&self, headers: &HeaderMap) -> Result<ShortDigest, ApiError> {
+        let Credentials { caller, issued_at } = self.credentials(headers)?;
+        match caller {
+            Caller::Subject(user) if issued_at.is_before(self.store.not_before(user).await?) => {
+                Err(revoked())
+            }
             Caller::Subject(user) => Ok(user),
             Caller::Anonymous => {
                 let detail = "Log in, and send the access token as `Authorization: Bearer`.";
@@ -46,11 +51,13 @@ impl Sessions {
 }
 
 /// This caller's access to the session, by a request with these headers.
-pub(super) fn access_by(headers: &HeaderMap, id: &SessionId, caller: Caller) -> Access {
+pub(super) fn access_by(headers: &HeaderMap, id: &SessionId, by: Credentials) -> Access {
+    let Credentials { caller, issued_at } = by;
     Access {
         session: id.digest(),
         affinity: id.affinity_key(),
         caller,
+        issued_at,
         routing: routing(headers, id),
     }
 }

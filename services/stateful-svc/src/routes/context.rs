@@ -6,7 +6,7 @@ use service_kit::problem::ApiError;
 use service_kit::tokens::TokenVerifier;
 
 use super::live::shared::Live;
-use crate::domain::caller::Caller;
+use crate::domain::caller::Credentials;
 use crate::domain::session_ids::SessionIds;
 use crate::metrics::{Operation, SessionMetrics};
 use crate::store::{SessionStore, Written};
@@ -19,7 +19,7 @@ pub struct Sessions {
     /// Proposes the ids of new sessions.
     pub ids: SessionIds,
     /// Verifies bearer tokens; `None`: tokens are rejected.
-    pub tokens: Option<Arc<TokenVerifier<Caller>>>,
+    pub tokens: Option<Arc<TokenVerifier<Credentials>>>,
     /// What live connections share.
     pub live: Live,
     /// The service's metrics.

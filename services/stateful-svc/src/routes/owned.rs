@@ -25,7 +25,7 @@ pub(super) async fn list(
     Query(query): Query<SessionsQuery>,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
-    let user = sessions.user(request.headers())?;
+    let user = sessions.user(request.headers()).await?;
     let size = match query.limit {
         None => OwnedPageSize::default(),
         Some(limit) => OwnedPageSize::parse(limit).ok_or_else(invalid_limit)?,
@@ -47,7 +47,7 @@ pub(super) async fn end(
     Query(query): Query<EndSessionsQuery>,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
-    let user = sessions.user(request.headers())?;
+    let user = sessions.user(request.headers()).await?;
     match query.handle {
         // Legacy paths ignore unknown parameters: a misspelled one must not end all sessions.
         None if !request.query_string().is_empty() => return Err(invalid_handle()),

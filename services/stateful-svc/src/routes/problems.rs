@@ -6,6 +6,7 @@ use proto_contracts::ErrorCode;
 use proto_contracts::error::FieldError;
 use proto_contracts::stateful::{MAX_CLIENT_DATA_BYTES, MAX_MESSAGE_BYTES, MAX_OWNED_SESSIONS};
 use service_kit::problem::{ApiError, sentence};
+use service_kit::tokens::invalid_token;
 
 use super::entity_tags::precondition_failed;
 use crate::domain::client_data::{InvalidClientData, Unreadable};
@@ -53,6 +54,7 @@ impl From<CreateError> for ApiError {
             }
             CreateError::KeyReused => key_reused(),
             CreateError::TooMany => too_many_sessions(),
+            CreateError::Revoked => revoked(),
             CreateError::Store(fault) => {
                 let unknown = "Retry, with the same Idempotency-Key if the request had one; an \
                                unused session expires.";
@@ -76,6 +78,7 @@ impl From<ReadError> for ApiError {
     fn from(error: ReadError) -> Self {
         match error {
             ReadError::NotFound => not_found(),
+            ReadError::Revoked => revoked(),
             ReadError::Store(fault) => read_failed(fault),
         }
     }
@@ -92,6 +95,7 @@ impl From<AppendError> for ApiError {
             }
             AppendError::PreconditionFailed => precondition_failed(),
             AppendError::KeyReused => key_reused(),
+            AppendError::Revoked => revoked(),
             AppendError::Store(fault) => write_failed(fault, RETRY_IF_KEYED),
         }
     }
@@ -109,6 +113,7 @@ impl From<PatchError> for ApiError {
             }
             PatchError::PreconditionFailed => precondition_failed(),
             PatchError::KeyReused => key_reused(),
+            PatchError::Revoked => revoked(),
             PatchError::Store(fault) => write_failed(fault, RETRY_IF_KEYED),
         }
     }
@@ -119,6 +124,7 @@ impl From<DeleteError> for ApiError {
         match error {
             DeleteError::NotFound => not_found(),
             DeleteError::PreconditionFailed => precondition_failed(),
+            DeleteError::Revoked => revoked(),
             DeleteError::Store(fault) => write_failed(fault, "Retry: a delete is idempotent."),
         }
     }
@@ -136,6 +142,11 @@ pub(super) fn not_found() -> ApiError {
         ErrorCode::SessionNotFound,
         "The session never existed, has expired, or was deleted; create a new one.",
     )
+}
+
+/// 401 for a token that was issued before its user's last revocation.
+pub(super) fn revoked() -> ApiError {
+    invalid_token("The token was revoked; log in again.")
 }
 
 fn key_reused() -> ApiError {

@@ -15,7 +15,7 @@ use super::context::Sessions;
 use super::entity_tags::{condition_of_create, set_etag};
 use super::response;
 use super::session::body;
-use crate::domain::caller::Caller;
+use crate::domain::caller::{Caller, Credentials};
 use crate::domain::client_data::ClientData;
 use crate::domain::keyed::Keyed;
 use crate::domain::session::Session;
@@ -32,14 +32,14 @@ pub(super) async fn create(
     Json(given): Json<CreateSession<GivenData>>,
     sessions: web::Data<Sessions>,
 ) -> Result<HttpResponse, ApiError> {
-    let caller = sessions.caller(request.headers())?;
+    let by = sessions.credentials(request.headers())?;
     let client_data = match given.client_data {
         GivenData::None => ClientData::default(),
         GivenData::Json(json) => ClientData::parse(&json)?,
     };
     condition_of_create(request.headers())?;
     let key = idempotency_key(request.headers())?;
-    let created = start(&sessions, request.headers(), caller, client_data, key).await;
+    let created = start(&sessions, request.headers(), by, client_data, key).await;
     let created = sessions.count_write(Operation::Create, created)?;
 
     let (id, session) = &created.value;
@@ -55,17 +55,17 @@ pub(super) async fn create(
 async fn start(
     sessions: &Sessions,
     headers: &HeaderMap,
-    caller: Caller,
+    by: Credentials,
     client_data: ClientData,
     key: Option<IdempotencyKey>,
 ) -> Result<Written<(SessionId, Session)>, CreateError> {
     let affinity = affinity_key(headers);
     let id = match key {
-        Some(key) => reserved_id(sessions, affinity, caller, key).await?,
+        Some(key) => reserved_id(sessions, affinity, by.caller, key).await?,
         None => SessionId::generate(affinity.unwrap_or_else(AffinityKey::random)),
     };
     let keyed = key.map(|key| Keyed::create(key, &client_data));
-    let access = access_by(headers, &id, caller);
+    let access = access_by(headers, &id, by);
     let Written { value, source, outcome } =
         sessions.store.create(access, client_data, keyed).await?;
     Ok(Written { value: (id, value), source, outcome })

@@ -215,6 +215,14 @@ impl<C: SteadyClock> SessionStore for HybridStore<C> {
         self.shared.redis.look_at_all(owner, entries).await
     }
 
+    async fn revoke(&self, owner: ShortDigest, not_before: i64) -> Result<(), StoreFault> {
+        self.shared.redis.revoke_tokens(owner, not_before).await
+    }
+
+    async fn not_before(&self, owner: ShortDigest) -> Result<i64, StoreFault> {
+        self.shared.redis.read_not_before(owner).await
+    }
+
     async fn record_ticket_use(&self, ticket: TicketUse, ttl: Duration) -> Result<(), StoreFault> {
         self.shared.redis.record_ticket_use(ticket, ttl).await
     }

@@ -3,6 +3,7 @@
 
 mod owned;
 mod record;
+mod revocations;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -33,6 +34,7 @@ use crate::domain::tickets::TicketUse;
 use crate::store::changes::{Changes, Watchers};
 use crate::store::memory::owned::OwnedIndex;
 use crate::store::memory::record::{Kept, Record};
+use crate::store::memory::revocations::{Revocations, Revoked};
 
 /// How often expired entries are removed.
 const SWEEP_EVERY: Duration = Duration::from_secs(10);
@@ -52,6 +54,7 @@ pub struct MemoryStore<C> {
     tickets: DashMap<TicketUse, Timestamp>,
     reservations: DashMap<ShortDigest, Reservation>,
     owned: OwnedIndex,
+    revocations: Revocations,
     watchers: Arc<Watchers>,
     lifetime: Lifetime,
     clock: C,
@@ -66,6 +69,7 @@ impl<C: Clock> MemoryStore<C> {
             tickets: DashMap::new(),
             reservations: DashMap::new(),
             owned: OwnedIndex::default(),
+            revocations: Revocations::default(),
             watchers: Watchers::new(|_| {}),
             lifetime,
             clock,
@@ -81,6 +85,7 @@ impl<C: Clock> MemoryStore<C> {
         self.reservations.retain(|_, reservation| reservation.expires_at > now);
         self.owned.owners().into_iter().for_each(|owner| self.remove_ended(owner, now));
         self.owned.remove_empty();
+        self.revocations.remove_before(now, self.lifetime);
     }
 
     /// Sweeps periodically until the store is dropped, which the future does not prevent.
@@ -96,25 +101,26 @@ impl<C: Clock> MemoryStore<C> {
     }
 
     /// Performs an operation on a live session that the caller may use, and resets its idle time;
-    /// `None` when there is no such session.
+    /// `None` when there is no such session. A revoked token is an error.
     fn with<T>(
         &self,
         access: Access,
         operation: impl FnOnce(&mut Record, Timestamp) -> T,
-    ) -> Option<T> {
+    ) -> Result<Option<T>, Revoked> {
         let Access { session, caller, .. } = access;
-        let mut record = self.sessions.get_mut(&session)?;
+        let Some(mut record) = self.sessions.get_mut(&session) else { return Ok(None) };
         let now = self.clock.now();
         if record.expires_at <= now {
             drop(record);
             self.sessions.remove_if(&session, |_, record| record.expires_at <= now);
-            return None;
+            return Ok(None);
         }
         if !caller.may_use(record.owner) {
-            return None;
+            return Ok(None);
         }
+        self.revocations.check(record.owner, access)?;
         record.expires_at = self.lifetime.expires_at(record.created_at, now);
-        Some(operation(&mut record, now))
+        Ok(Some(operation(&mut record, now)))
     }
 
     /// Notifies watchers unless the write was a repetition, and returns its outcome.
@@ -203,6 +209,8 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         {
             return Err(CreateError::TooMany);
         }
+        // With the index's entry there, a revocation from now on finds the session.
+        self.revocations.check(caller, access)?;
         let vacant = match self.sessions.entry(session) {
             Entry::Occupied(mut there) if there.get().expires_at > now => {
                 let record = there.get_mut();
@@ -229,7 +237,7 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
     }
 
     async fn read(&self, access: Access) -> Result<Served<Session>, ReadError> {
-        self.with(access, |record, _| from_memory(record.session())).ok_or(ReadError::NotFound)
+        self.with(access, |record, _| from_memory(record.session()))?.ok_or(ReadError::NotFound)
     }
 
     async fn append_if(
@@ -252,7 +260,7 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
             None if record.message_count() >= MAX_MESSAGES => Err(AppendError::Full),
             None => Ok(written(record.append(message, now, keyed), WriteOutcome::Applied)),
         };
-        let appended = self.with(access, append).ok_or(AppendError::NotFound)?;
+        let appended = self.with(access, append)?.ok_or(AppendError::NotFound)?;
         self.notify(access.session, appended)
     }
 
@@ -274,7 +282,7 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
                 Ok(written(record.patched(now, keyed), WriteOutcome::Applied))
             }
         };
-        let patched = self.with(access, patch).ok_or(PatchError::NotFound)?;
+        let patched = self.with(access, patch)?.ok_or(PatchError::NotFound)?;
         self.notify(access.session, patched)
     }
 
@@ -292,6 +300,7 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
                 if !caller.may_use(owner) {
                     return Err(DeleteError::NotFound);
                 }
+                self.revocations.check(owner, access)?;
                 if !expected.allows(record.tag()) {
                     record.expires_at = self.lifetime.expires_at(record.created_at, now);
                     return Err(DeleteError::PreconditionFailed);
@@ -320,7 +329,8 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         at: Cursor,
         size: PageSize,
     ) -> Result<Served<HistoryPage>, ReadError> {
-        self.with(access, |record, _| from_memory(record.page(at, size))).ok_or(ReadError::NotFound)
+        self.with(access, |record, _| from_memory(record.page(at, size)))?
+            .ok_or(ReadError::NotFound)
     }
 
     async fn owned(&self, owner: ShortDigest) -> Result<Vec<OwnedEntry>, StoreFault> {
@@ -334,6 +344,19 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
     ) -> Result<Vec<OwnedSession>, StoreFault> {
         let now = self.clock.now();
         Ok(entries.iter().filter_map(|entry| self.look_at(owner, *entry, now)).collect())
+    }
+
+    async fn revoke(&self, owner: ShortDigest, not_before: i64) -> Result<(), StoreFault> {
+        self.revocations.add(owner, not_before);
+        // Live connections read their session again, and find the revocation.
+        for entry in self.owned.entries(owner) {
+            self.watchers.notify(entry.session);
+        }
+        Ok(())
+    }
+
+    async fn not_before(&self, owner: ShortDigest) -> Result<i64, StoreFault> {
+        Ok(self.revocations.not_before(owner))
     }
 
     async fn record_ticket_use(&self, ticket: TicketUse, ttl: Duration) -> Result<(), StoreFault> {

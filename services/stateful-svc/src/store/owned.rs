@@ -3,7 +3,7 @@
 use futures_util::{StreamExt as _, stream};
 
 use super::{Access, DeleteError, Routing, SessionStore, StoreFault};
-use crate::domain::caller::Caller;
+use crate::domain::caller::{Caller, IssuedAt};
 use crate::domain::digest::ShortDigest;
 use crate::domain::owned::{OwnedCursor, OwnedEntry, OwnedPageSize, OwnedSession};
 
@@ -68,12 +68,16 @@ pub async fn end(
         session: entry.session,
         affinity: entry.affinity,
         caller: Caller::Subject(owner),
+        // Checked by the handler.
+        issued_at: IssuedAt::NEVER_REVOKED,
         // The request was not routed by this session.
         routing: Routing::RoundRobin,
     };
     match store.delete(access).await {
         Ok(_) => Ok(true),
-        Err(DeleteError::NotFound | DeleteError::PreconditionFailed) => Ok(false),
+        Err(DeleteError::NotFound | DeleteError::PreconditionFailed | DeleteError::Revoked) => {
+            Ok(false)
+        }
         Err(DeleteError::Store(fault)) => Err(fault),
     }
 }

@@ -49,6 +49,7 @@ mod lost;
 mod operations;
 mod owned;
 mod reservations;
+mod revocations;
 mod scripts;
 pub(super) mod server;
 
@@ -144,7 +145,7 @@ impl RedisStore {
         call.key(fields::record_key(access.session)).key(fields::messages_key(access.session));
         call.arg(millis(self.lifetime.idle))
             .arg(millis(self.lifetime.absolute))
-            .arg(caller_field(access.caller));
+            .arg(caller_field(access.credentials()));
         call
     }
 
@@ -164,7 +165,7 @@ impl RedisStore {
         let key = fields::record_key(access.session);
         let Acknowledged { response, is_acked } =
             self.send_with_retries(&key, &mut call, acks, on_outage.deadline()).await?;
-        let Response { now, held, is_owned, drops, reply } = response;
+        let Response { now, held, is_owned, drops, not_before, reply } = response;
         let reply =
             reply.ok_or_else(|| StoreFault::NoResponse("later writes hide the outcome".into()))?;
         if !is_acked && claim.writes() {
@@ -175,6 +176,8 @@ impl RedisStore {
         // Without the acknowledgement a failover could lose the record of this copy.
         let held = held && is_acked;
         match &reply {
+            // Not the session's end: another token may use it.
+            Reply::Revoked => {}
             Reply::Nil => {
                 self.live.ended(access.session);
                 self.check_lost(access.session).await;
@@ -191,7 +194,7 @@ impl RedisStore {
         if !drops.is_empty() {
             self.finish_drops(access.session, drops).await?;
         }
-        Ok(Stamp { now, held, is_owned }.on(reply))
+        Ok(Stamp { now, held, is_owned, not_before }.on(reply))
     }
 
     /// A session that was not found has another owner, was deleted, has expired, or was lost.
@@ -373,6 +376,14 @@ impl SessionStore for RedisStore {
         entries: &[OwnedEntry],
     ) -> Result<Vec<OwnedSession>, StoreFault> {
         self.look_at_all(owner, entries).await
+    }
+
+    async fn revoke(&self, owner: ShortDigest, not_before: i64) -> Result<(), StoreFault> {
+        self.revoke_tokens(owner, not_before).await
+    }
+
+    async fn not_before(&self, owner: ShortDigest) -> Result<i64, StoreFault> {
+        self.read_not_before(owner).await
     }
 
     async fn record_ticket_use(&self, ticket: TicketUse, ttl: Duration) -> Result<(), StoreFault> {

@@ -237,7 +237,7 @@ async fn bad_targets(addr: SocketAddr, id: &SessionId) {
         ("GET", history("cursor=1"), InvalidCursor),
         ("GET", history("cursor=0000000200000000"), InvalidCursor),
         ("GET", history("cursor=%ff"), InvalidCursor),
-        ("GET", SESSIONS.to_owned(), MethodNotAllowed),
+        ("PUT", SESSIONS.to_owned(), MethodNotAllowed),
         ("PUT", format!("{SESSIONS}/{own}"), MethodNotAllowed),
         ("DELETE", format!("{SESSIONS}/{own}/history"), MethodNotAllowed),
         ("GET", format!("{SESSIONS}/{own}/messages"), MethodNotAllowed),

@@ -29,6 +29,7 @@ mod redis_pool;
 mod redis_proxy;
 mod redis_server;
 mod redis_store;
+mod revocations;
 mod shutdown;
 mod subject;
 mod texts;

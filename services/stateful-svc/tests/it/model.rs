@@ -136,7 +136,11 @@ impl Client<'_> {
                     Err(CreateError::Exists) => Observed::Rejected(Rejection::Exists),
                     Err(CreateError::Deleted) => Observed::Rejected(Rejection::Deleted),
                     Err(CreateError::KeyReused) => Observed::Rejected(Rejection::KeyReused),
-                    Err(error @ (CreateError::TooMany | CreateError::Store(_))) => {
+                    Err(
+                        error @ (CreateError::TooMany
+                        | CreateError::Revoked
+                        | CreateError::Store(_)),
+                    ) => {
                         panic!("{error:?}")
                     }
                 }
@@ -144,7 +148,7 @@ impl Client<'_> {
             Operation::Read => match store.read(access).await {
                 Ok(read) => self.see(id, read.value),
                 Err(ReadError::NotFound) => Observed::Rejected(Rejection::NotFound),
-                Err(ReadError::Store(fault)) => panic!("{fault:?}"),
+                Err(error @ (ReadError::Revoked | ReadError::Store(_))) => panic!("{error:?}"),
             },
             Operation::Patch(change, precondition, given_key) => {
                 let change = patch(&change.to_string());
@@ -189,7 +193,7 @@ impl Client<'_> {
                 match store.history(access, after, size).await {
                     Ok(page) => seen_messages(page.value.messages),
                     Err(ReadError::NotFound) => Observed::Rejected(Rejection::NotFound),
-                    Err(ReadError::Store(fault)) => panic!("{fault:?}"),
+                    Err(error @ (ReadError::Revoked | ReadError::Store(_))) => panic!("{error:?}"),
                 }
             }
             Operation::Delete(precondition) => {
@@ -199,7 +203,9 @@ impl Client<'_> {
                     Err(DeleteError::PreconditionFailed) => {
                         Observed::Rejected(Rejection::PreconditionFailed)
                     }
-                    Err(DeleteError::Store(fault)) => panic!("{fault:?}"),
+                    Err(error @ (DeleteError::Revoked | DeleteError::Store(_))) => {
+                        panic!("{error:?}")
+                    }
                 }
             }
             Operation::Wait(seconds) => {

@@ -9,7 +9,7 @@ use proto_contracts::{AffinityKey, IdempotencyKey, MessageId, SessionId};
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 use service_kit::redis::{RedisTarget, RedisTimeouts};
-use stateful_svc::domain::caller::Caller;
+use stateful_svc::domain::caller::{Caller, IssuedAt};
 use stateful_svc::domain::client_data::{ClientData, MergePatch};
 use stateful_svc::domain::clock::{BootClock, Clock, SteadyClock};
 use stateful_svc::domain::lifetime::Lifetime;
@@ -183,7 +183,13 @@ impl SteadyClock for MovedClock {
 pub(crate) fn any_session() -> Access {
     let affinity = AffinityKey::random();
     let session = SessionId::generate(affinity).digest();
-    Access { session, affinity, caller: Caller::Anonymous, routing: Routing::Sticky }
+    Access {
+        session,
+        affinity,
+        caller: Caller::Anonymous,
+        issued_at: IssuedAt::NEVER_REVOKED,
+        routing: Routing::Sticky,
+    }
 }
 
 /// The same session, for this subject.

@@ -6,6 +6,7 @@ use std::time::Instant;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use actix_web::{HttpRequest, HttpResponse, web};
+use jiff::Timestamp;
 use proto_contracts::ErrorCode;
 use proto_contracts::accounts as wire;
 use proto_contracts::accounts::ACCESS_TOKEN_S;
@@ -26,7 +27,7 @@ use crate::domain::audit::{Action, Actor, Initiator};
 use crate::domain::refresh_token::RefreshToken;
 use crate::issuer::{Identity, IssueError, Issuer};
 use crate::passwords::{HashError, PasswordHasher};
-use crate::store::accounts::{Accounts, Refreshed, RegisterError};
+use crate::store::accounts::{Accounts, Credentials, Refreshed, RegisterError};
 use crate::store::audit::{AuditLog, Refusals};
 
 /// What the handlers of accounts share.
@@ -131,7 +132,9 @@ pub(super) async fn refresh(
     };
     let token = token.parse::<RefreshToken>().map_err(|_| invalid_refresh())?;
     match auth.accounts.refresh(&token, &initiator).await.map_err(store_failed)? {
-        Refreshed::Next(account, next) => auth.tokens(&account, &next, delivery),
+        Refreshed::Next(account, next, issued_at) => {
+            auth.tokens(&account, &next, issued_at, delivery)
+        }
         Refreshed::Invalid => Err(invalid_refresh()),
         Refreshed::Reused(user) => {
             auth.metrics.reused();
@@ -210,7 +213,8 @@ async fn change_password_once(
     given: &wire::ChangePassword,
     initiator: &Initiator,
 ) -> Result<HttpResponse, ApiError> {
-    let account = auth.verified(&identity.user, &given.current_password, initiator).await?;
+    let verified = auth.verified(&identity.user, &given.current_password, initiator).await?;
+    let account = verified.account;
     let new = Password::chosen(&given.new_password, &account.id, &account.name)
         .map_err(|error| weak(&error, "/new_password"))?;
     let hash = auth.passwords.hash(new).await.map_err(hash_failed)?;
@@ -251,12 +255,16 @@ impl Auth {
             self.refusals.note(Action::LoginRejected, initiator, None);
             return Err(invalid_credentials());
         };
-        let account = self.verified(&user, &given.password, initiator).await?;
+        let Credentials { account, password_hash } =
+            self.verified(&user, &given.password, initiator).await?;
         let delivery = if given.cookie { Delivery::Cookie } else { Delivery::Body };
         let token = RefreshToken::generate();
         let initiator = initiator.acting_as(&account.id);
-        self.accounts.begin_login(&account.id, &token, &initiator).await.map_err(store_failed)?;
-        self.tokens(&account, &token, delivery)
+        let begun =
+            self.accounts.begin_login(&account.id, &password_hash, &token, &initiator).await;
+        // Disabled or changed since the password was verified.
+        let issued_at = begun.map_err(store_failed)?.ok_or_else(invalid_credentials)?;
+        self.tokens(&account, &token, issued_at, delivery)
     }
 
     /// The user, if the password is right and this address need not wait.
@@ -265,7 +273,7 @@ impl Auth {
         user: &Username,
         password: &str,
         initiator: &Initiator,
-    ) -> Result<Account, ApiError> {
+    ) -> Result<Credentials, ApiError> {
         let address = initiator.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
         if let Some(wait) = self.attempts.wait(user, address, Instant::now()) {
             self.refusals.note(Action::LoginDelayed, initiator, Some(user));
@@ -275,12 +283,12 @@ impl Auth {
                 .with_header(RETRY_AFTER, HeaderValue::from(seconds)));
         }
         let found = self.accounts.find(user).await.map_err(store_failed)?;
-        let (account, hash) = found.map(|found| (found.account, found.password_hash)).unzip();
+        let hash = found.as_ref().map(|found| found.password_hash.clone());
         let matches = self.passwords.verify(Password::given(password), hash).await;
-        match account.filter(|_| matches.as_ref().is_ok_and(|matches| *matches)) {
-            Some(account) => {
+        match found.filter(|_| matches.as_ref().is_ok_and(|matches| *matches)) {
+            Some(found) => {
                 self.attempts.succeeded(user, address);
-                Ok(account)
+                Ok(found)
             }
             None => {
                 matches.map_err(hash_failed)?;
@@ -299,9 +307,10 @@ impl Auth {
         &self,
         account: &Account,
         refresh: &RefreshToken,
+        issued_at: Timestamp,
         delivery: Delivery,
     ) -> Result<HttpResponse, ApiError> {
-        let access_token = self.issuer.issue(account).map_err(|error| match error {
+        let access_token = self.issuer.issue(account, issued_at).map_err(|error| match error {
             IssueError::NoKey => {
                 let detail = "This installation issues no tokens; its operator can set \
                               AUTH_KEYS_DIR.";

@@ -27,7 +27,7 @@ pub fn admission(issuer: Issuer, refusals: Refusals) -> Box<Admit> {
             Caller::Everyone { with_token: true } => None,
             Caller::User(role) => Some(role),
             // Not in this service.
-            Caller::SessionHolder | Caller::TokenHolder => return Ok(()),
+            Caller::SessionHolder | Caller::Issuer | Caller::TokenHolder => return Ok(()),
         };
         let identity = identify(&issuer, request.headers())?;
         match (&identity, required) {

@@ -1,13 +1,16 @@
 //! Users and their logins in PostgreSQL. Each change is one transaction, with its row of the audit
 //! log.
 
+use std::sync::Arc;
+
 use deadpool_postgres::Pool;
 use proto_contracts::Role;
+use tokio::sync::Notify;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Client, Row, Transaction};
 
 use super::audit::{self, AuditMetrics};
-use super::{StoreError, idempotency, within_timeout};
+use super::{StoreError, idempotency, revocations, within_timeout};
 use crate::domain::account::{Account, AccountChange, DisplayName, UserPageRequest, Username};
 use crate::domain::audit::{Action, Entry, Initiator, snapshot};
 
@@ -20,6 +23,7 @@ pub use logins::Refreshed;
 pub struct Accounts {
     pool: Pool,
     audited: AuditMetrics,
+    revoked: Arc<Notify>,
 }
 
 /// Why a user could not be registered.
@@ -58,7 +62,12 @@ pub struct Credentials {
 impl Accounts {
     /// Reads and writes through this pool.
     pub fn new(pool: Pool, audited: AuditMetrics) -> Self {
-        Self { pool, audited }
+        Self { pool, audited, revoked: Arc::default() }
+    }
+
+    /// Notified when a revocation was written to the outbox.
+    pub fn revoked(&self) -> Arc<Notify> {
+        Arc::clone(&self.revoked)
     }
 
     /// Adds a user with the role `user`.
@@ -190,8 +199,9 @@ impl Accounts {
             if is_admin(&before) && !has_admin(&transaction).await? {
                 return Ok(Err(ChangeError::LastAdmin));
             }
+            // Also when it is disabled already: a repetition does no harm.
             if change.is_disabled == Some(true) {
-                transaction.execute_typed(END_ALL, &[(&id.as_str(), Type::TEXT)]).await?;
+                revocations::revoke(&transaction, id).await?;
             }
             // A repetition changes nothing.
             let is_change = before != after;
@@ -203,6 +213,7 @@ impl Accounts {
             idempotency::keep(&transaction, by, Some(&after)).await?;
             transaction.commit().await?;
             self.audited.recorded(Action::UserChanged, u64::from(is_change));
+            self.revoked.notify_one();
             Ok(Ok(after))
         })
         .await?
@@ -227,12 +238,13 @@ impl Accounts {
             if is_admin(&before) && !has_admin(&transaction).await? {
                 return Ok(Err(ChangeError::LastAdmin));
             }
-            transaction.execute_typed(END_ALL, &[(&id.as_str(), Type::TEXT)]).await?;
+            revocations::revoke(&transaction, id).await?;
             let before = Some(snapshot(&before));
             let entry = Entry { before, ..Entry::new(Action::UserDeleted, id) };
             audit::record(&transaction, by, entry).await?;
             transaction.commit().await?;
             self.audited.recorded(Action::UserDeleted, 1);
+            self.revoked.notify_one();
             Ok(Ok(()))
         })
         .await?
@@ -263,12 +275,13 @@ impl Accounts {
             change
                 .execute_typed(sql, &[(&user.as_str(), Type::TEXT), (&password_hash, Type::TEXT)])
                 .await?;
-            let ended = change.execute_typed(END_ALL, &[(&user.as_str(), Type::TEXT)]).await?;
+            let ended = revocations::revoke(&change, user).await?;
             let entry = Entry::new(Action::PasswordChanged, user).ends_logins(ended);
             audit::record(&change, by, entry).await?;
             idempotency::keep(&change, by, None).await?;
             change.commit().await?;
             self.audited.recorded(Action::PasswordChanged, 1);
+            self.revoked.notify_one();
             Ok(())
         })
         .await
@@ -304,8 +317,6 @@ async fn has_admin(transaction: &Transaction<'_>) -> Result<bool, tokio_postgres
                WHERE role = 'admin' AND disabled_at IS NULL AND deleted_at IS NULL)";
     transaction.query_typed_one(sql, &[]).await?.try_get(0)
 }
-
-const END_ALL: &str = "UPDATE logins SET ended_at = now() WHERE user_id = $1 AND ended_at IS NULL";
 
 fn account(row: &Row) -> Result<Account, StoreError> {
     let id: &str = row.try_get("id").map_err(StoreError::row)?;

@@ -9,8 +9,10 @@ use anyhow::{Context as _, Result};
 use local_stack::Stack;
 use proto_contracts::api::{Endpoint, Operation, StatefulHandlers, StatelessHandlers};
 use proto_contracts::openapi::Caller as Column;
-use proto_contracts::{ErrorCode, Problem, Role};
-use reqwest::header::{CONNECTION, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE};
+use proto_contracts::{ErrorCode, Problem, Role, security_event};
+use reqwest::header::{
+    CONNECTION, CONTENT_TYPE, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
@@ -35,6 +37,8 @@ enum Rule {
     Role(Role),
     /// Users for themselves, admins for everyone. Others do not learn that the user exists.
     OwnUser,
+    /// The issuer of tokens, by a body that it has signed.
+    Issuer,
     /// The owner of a session, and everyone for a session without one. Others do not learn that
     /// the session exists.
     OwnSession,
@@ -67,7 +71,9 @@ impl Rule {
     /// Every caller with every owner of the object that it may have.
     fn cells(self) -> impl Iterator<Item = (Caller, Owner)> {
         let owners: &[_] = match self {
-            Self::Everyone | Self::EveryoneOrAUser | Self::Role(_) => &[Owner::Nobody],
+            Self::Everyone | Self::EveryoneOrAUser | Self::Role(_) | Self::Issuer => {
+                &[Owner::Nobody]
+            }
             Self::OwnUser => &[Owner::TheCaller, Owner::Another],
             Self::OwnSession => &[Owner::TheCaller, Owner::Another, Owner::Nobody],
         };
@@ -86,6 +92,7 @@ impl Rule {
             Column::User(Role::User) => matches!(self, Self::Role(Role::User) | Self::OwnUser),
             Column::User(role) => matches!(self, Self::Role(required) if required == role),
             Column::SessionHolder => matches!(self, Self::OwnSession),
+            Column::Issuer => matches!(self, Self::Issuer),
             Column::TokenHolder => false,
         }
     }
@@ -94,7 +101,7 @@ impl Rule {
     fn refuses(self, caller: Caller, owner: Owner) -> Option<ErrorCode> {
         match (self, caller) {
             (Self::Everyone, _) => None,
-            (_, Caller::WithForgedToken) => Some(ErrorCode::InvalidToken),
+            (_, Caller::WithForgedToken) | (Self::Issuer, _) => Some(ErrorCode::InvalidToken),
             (Self::EveryoneOrAUser, _) => None,
             (Self::Role(_) | Self::OwnUser, Caller::Nobody) => Some(ErrorCode::Unauthorized),
             (Self::Role(required), Caller::InRole(role)) => {
@@ -184,6 +191,7 @@ fn expectations() -> Vec<(&'static Operation, Expected)> {
         get_history: own_session,
         stream_events: own_session,
         open_live: own_session,
+        receive_security_event: may(Rule::Issuer),
         create_ticket: own_session,
     };
     let endpoints = stateless.into_endpoints().into_iter().chain(stateful.into_endpoints());
@@ -277,7 +285,15 @@ impl Matrix<'_> {
         let mut request = self.api.request(method, &fill(template));
         let example = operation.details.body.map(|body| body.example);
         if let Some(body) = expected.body.or(example) {
-            request = request.json(&serde_json::from_str::<Value>(&fill(body))?);
+            let body: Value = serde_json::from_str(&fill(body))?;
+            request = match &body {
+                // The text of a body that is no JSON.
+                Value::String(text) => request.body(text.clone()),
+                body => request.json(body),
+            };
+        }
+        if operation.endpoint == Endpoint::SecurityEvents {
+            request = request.header(CONTENT_TYPE, security_event::MEDIA_TYPE);
         }
         if let Some(token) = token {
             request = request.bearer_auth(token);

@@ -15,7 +15,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::task::JoinHandle;
 use tokio::time::sleep;
 
-use crate::domain::caller::Caller;
+use crate::domain::caller::Credentials;
 use crate::domain::cursor::Cursor;
 use crate::domain::tickets::{InvalidTicket, TicketUse};
 use crate::feed::Feed;
@@ -70,9 +70,9 @@ impl Sessions {
         query: LiveQuery,
         kind: LiveKind,
     ) -> Result<Subscription, ApiError> {
-        let (caller, ticket) =
+        let (by, ticket) =
             self.live_caller(request.headers(), &id, query.ticket.as_deref(), kind).await?;
-        let access = access_by(request.headers(), &id, caller);
+        let access = access_by(request.headers(), &id, by);
         let after = last_event_id(request.headers(), query.last_event_id)?;
         let permit = Arc::clone(&self.live.permits).try_acquire_owned().map_err(|_full| {
             let detail = "This instance has reached its limit of live connections; retry shortly.";
@@ -93,8 +93,8 @@ impl Sessions {
         id: &SessionId,
         ticket: Option<&str>,
         kind: LiveKind,
-    ) -> Result<(Caller, Option<TicketUse>), ApiError> {
-        let Some(ticket) = ticket else { return Ok((self.caller(headers)?, None)) };
+    ) -> Result<(Credentials, Option<TicketUse>), ApiError> {
+        let Some(ticket) = ticket else { return Ok((self.credentials(headers)?, None)) };
         let invalid = |error: InvalidTicket| {
             let fault = FieldError::in_query("ticket", "must be a fresh ticket of this session");
             ApiError::new(ErrorCode::InvalidTicket, sentence(error)).with_errors([fault])
@@ -105,7 +105,7 @@ impl Sessions {
         // A browser reopens a broken stream with the stream's original URL, however old its ticket
         // is.
         if verified.is_fresh || self.store.is_ticket_in_use(used).await.map_err(ReadError::Store)? {
-            Ok((verified.caller, Some(used)))
+            Ok((verified.by, Some(used)))
         } else {
             Err(invalid(InvalidTicket))
         }

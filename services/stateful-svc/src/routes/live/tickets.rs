@@ -25,6 +25,6 @@ pub(in crate::routes) async fn issue(
         return Err(precondition_failed());
     }
     let (ticket, expires_at) =
-        sessions.live.tickets.issue(access.session, access.caller, Timestamp::now());
+        sessions.live.tickets.issue(access.session, access.credentials(), Timestamp::now());
     response::no_store(StatusCode::CREATED, &Ticket { ticket, expires_at: expires_at.into() })
 }

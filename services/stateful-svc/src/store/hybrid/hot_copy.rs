@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use crate::domain::caller::Caller;
+use crate::domain::caller::{Caller, Credentials};
 use crate::domain::session::Session;
 use crate::store::redis::claim::Stamp;
 
@@ -18,6 +18,8 @@ const OVERHEAD_BYTES: usize = 1000;
 #[derive(Debug)]
 pub(super) struct HotCopy {
     owner: Caller,
+    /// The earliest time of issue of a valid token of the owner, in seconds since 1970.
+    not_before: i64,
     session: Session,
     /// The latest expiry that Redis has confirmed. Milliseconds since 1970.
     ends: AtomicI64,
@@ -34,6 +36,7 @@ impl HotCopy {
         let copy = Self {
             // Only its owner may use an owned session.
             owner: if stamp.is_owned { caller } else { Caller::Anonymous },
+            not_before: stamp.not_before,
             session,
             ends: AtomicI64::new(ends),
             ends_here: AtomicU64::new(0),
@@ -53,15 +56,18 @@ impl HotCopy {
         self.ends_here.fetch_max(nanos(sent + left), Ordering::Relaxed);
     }
 
-    /// The session, if this caller may use it and it lives longer than this.
+    /// The session, if this caller may use it and it lives longer than this. For a revoked token
+    /// there is none; Redis tells why.
     pub(super) fn show(
         &self,
-        caller: Caller,
+        credentials: Credentials,
         now: Duration,
         longer_than: Duration,
     ) -> Option<Session> {
         let lives = self.ends_here.load(Ordering::Relaxed) > nanos(now + longer_than);
-        if !lives || !caller.may_use(self.owner) {
+        let Credentials { caller, issued_at } = credentials;
+        let is_revoked = self.owner != Caller::Anonymous && issued_at.is_before(self.not_before);
+        if !lives || !caller.may_use(self.owner) || is_revoked {
             return None;
         }
         let ends = Timestamp::from_millisecond(self.ends.load(Ordering::Relaxed)).ok()?;

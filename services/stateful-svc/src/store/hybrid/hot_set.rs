@@ -165,7 +165,7 @@ mod tests {
         HotCopy::new(
             session,
             Caller::Anonymous,
-            Stamp { now: 0, held: true, is_owned: false },
+            Stamp { now: 0, held: true, is_owned: false, not_before: 0 },
             Duration::ZERO,
         )
     }
@@ -223,16 +223,26 @@ mod tests {
         let session = copy(1, 1).session().clone();
         // Requested at 50 s of this clock, when Redis's was at 40 s; it expires at 100 s of Redis's
         // clock.
-        let owned =
-            HotCopy::new(session, ada, Stamp { now: 40_000, held: true, is_owned: true }, at(50));
-        assert!(owned.show(ada, at(109), Duration::ZERO).is_some());
-        assert!(owned.show(ada, at(110), Duration::ZERO).is_none());
-        assert!(owned.show(ada, at(100), at(10)).is_none(), "it must live for longer than that");
-        assert!(owned.show(bob, at(60), Duration::ZERO).is_none());
+        let owned = HotCopy::new(
+            session,
+            ada,
+            Stamp { now: 40_000, held: true, is_owned: true, not_before: 0 },
+            at(50),
+        );
+        assert!(owned.show(ada.into(), at(109), Duration::ZERO).is_some());
+        assert!(owned.show(ada.into(), at(110), Duration::ZERO).is_none());
+        assert!(
+            owned.show(ada.into(), at(100), at(10)).is_none(),
+            "it must live for longer than that"
+        );
+        assert!(owned.show(bob.into(), at(60), Duration::ZERO).is_none());
         owned.extend_expiry(150_000, 60_000, at(70));
-        let shown = owned.show(ada, at(159), Duration::ZERO).expect("extended");
+        let shown = owned.show(ada.into(), at(159), Duration::ZERO).expect("extended");
         assert_eq!(shown.expires_at, Timestamp::from_second(150).expect("in range"));
         owned.extend_expiry(90_000, 60_000, at(70));
-        assert!(owned.show(ada, at(159), Duration::ZERO).is_some(), "an expiry is never shortened");
+        assert!(
+            owned.show(ada.into(), at(159), Duration::ZERO).is_some(),
+            "an expiry is never shortened"
+        );
     }
 }

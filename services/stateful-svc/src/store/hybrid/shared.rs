@@ -81,7 +81,7 @@ impl<C: SteadyClock> Shared<C> {
         }
         let copy = lease.hot.hot(access.session)?;
         // Close to the session's expiry, Redis must see the read before the response.
-        let value = copy.show(access.caller, now, 2 * self.touch_interval)?;
+        let value = copy.show(access.credentials(), now, 2 * self.touch_interval)?;
         if copy.record_use() {
             self.touches.add(access.session);
         }
@@ -137,7 +137,7 @@ impl<C: SteadyClock> Shared<C> {
         if lease.expired_for(now) > GRACE {
             return None;
         }
-        let value = previous?.show(access.caller, now, Duration::ZERO)?;
+        let value = previous?.show(access.credentials(), now, Duration::ZERO)?;
         Some(Served { value, source: Source::Unverified })
     }
 
@@ -187,9 +187,9 @@ impl<C: SteadyClock> Shared<C> {
                 }
                 Ok(value)
             }
-            Err(ReadError::NotFound) => {
+            Err(error @ (ReadError::NotFound | ReadError::Revoked)) => {
                 pending.into_iter().for_each(PendingCopy::abandon);
-                Err((ReadError::NotFound, None))
+                Err((error, None))
             }
             Err(error) => Err((error, pending)),
         }

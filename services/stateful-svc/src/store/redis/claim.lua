@@ -4,8 +4,12 @@
 -- The last three of ARGV are the claim (look, take, write, take+write) and the sender's mark: its
 -- lease ('' when it has none) and the fencing ticket of this operation. `holder` is the mark of the
 -- one copy that may be served, `drops` are the marks of copies that may still exist. Returns {now,
--- held, owner, drops, outcome}: held is 1 when the sender may keep a copy of the result.
+-- held, owner, drops, not_before, outcome}: held is 1 when the sender may keep a copy of the result.
 local outcome = operation()
+if is_revoked then
+  -- It shows nothing of the session, so it need not wait for copies.
+  return {now, 0, owner, '', not_before, REVOKED}
+end
 local claim, lease, ticket = unpack(ARGV, #ARGV - 2)
 local takes = lease ~= '' and string.sub(claim, 1, 4) == 'take'
 local held = 0
@@ -45,4 +49,4 @@ end
 if #changes > 0 then
   redis.call('HSET', record, unpack(changes))
 end
-return {now, held, owner, drops, outcome}
+return {now, held, owner, drops, not_before, outcome}

@@ -103,6 +103,8 @@ pub(in crate::store) struct Stamp {
     pub(in crate::store) held: bool,
     /// The session has an owner. After a successful operation that is the caller.
     pub(in crate::store) is_owned: bool,
+    /// The earliest time of issue of a valid token of the owner, in seconds since 1970.
+    pub(in crate::store) not_before: i64,
 }
 
 impl Stamp {

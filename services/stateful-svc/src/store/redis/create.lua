@@ -1,5 +1,5 @@
 -- ARGV[4] client data, ARGV[5] the name in it or '', ARGV[6] the write's nonce, ARGV[7] and ARGV[8]
--- the request's key and fingerprint or ''. Returns {created, expires}; {'replayed', created,
+-- the request's key and fingerprint or '', ARGV[9] the owner's `not_before`. Returns {created, expires}; {'replayed', created,
 -- expires, nonce} for a repetition; REFUSED when the session was deleted; KEY_REUSED; nil when
 -- another request created the session.
 if redis.call('EXISTS', record) == 1 then
@@ -20,6 +20,10 @@ if redis.call('EXISTS', record) == 1 then
 end
 redis.call('HSET', record, 'owner', caller, 'created', now, 'active', now, 'count', 0, 'version', 1, 'revision', 1,
   'nonce', ARGV[6], 'data', ARGV[4], 'name', ARGV[5])
+if ARGV[9] ~= '0' then
+  not_before = ARGV[9]
+  redis.call('HSET', record, 'not_before', not_before)
+end
 found, owner, wrote = true, caller, true
 local ends = touch(now)
 keep(ARGV[7], ARGV[8], string.format('%.0f', ends), ARGV[6])

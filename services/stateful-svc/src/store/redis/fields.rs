@@ -7,7 +7,7 @@ use proto_contracts::SessionDigest;
 use redis::ScriptInvocation;
 
 use super::entry;
-use crate::domain::caller::Caller;
+use crate::domain::caller::{Caller, Credentials, IssuedAt};
 use crate::domain::client_data::ClientData;
 use crate::domain::conversation::{self, Quote};
 use crate::domain::digest::ShortDigest;
@@ -88,6 +88,11 @@ pub(super) fn owned_key(owner: ShortDigest) -> String {
     format!("owned:{{{owner}}}")
 }
 
+/// The key of an owner's `not_before`, on the node of its index.
+pub(super) fn not_before_key(owner: ShortDigest) -> String {
+    format!("not_before:{{{owner}}}")
+}
+
 /// The key of a reserved session id.
 pub(super) fn reservation_key(name: ShortDigest) -> String {
     format!("reserved:{{{name}}}")
@@ -115,10 +120,13 @@ pub(super) fn condition_field(expected: &Expected) -> String {
     field
 }
 
-pub(super) fn caller_field(caller: Caller) -> String {
+pub(super) fn caller_field(credentials: Credentials) -> String {
+    let Credentials { caller, issued_at } = credentials;
     match caller {
         Caller::Anonymous => String::new(),
-        Caller::Subject(subject) => subject.to_string(),
+        Caller::Subject(subject) if issued_at == IssuedAt::NEVER_REVOKED => subject.to_string(),
+        // Never negative: before 1970 no token was issued.
+        Caller::Subject(subject) => format!("{subject}@{}", issued_at.seconds().max(0)),
     }
 }
 

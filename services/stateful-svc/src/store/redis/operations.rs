@@ -35,19 +35,25 @@ impl RedisStore {
         keyed: Option<Keyed>,
     ) -> Result<Stamped<Written<Session>>, CreateError> {
         // Before the record exists: whoever ends all of the user's sessions later finds this one.
-        if let Caller::Subject(owner) = access.caller
-            && !self.add_owned(owner, access).await?
-        {
-            return Err(CreateError::TooMany);
+        let not_before = match access.caller {
+            Caller::Anonymous => 0,
+            Caller::Subject(owner) => {
+                self.add_owned(owner, access).await?.ok_or(CreateError::TooMany)?
+            }
+        };
+        if access.issued_at.is_before(not_before) {
+            return Err(CreateError::Revoked);
         }
         let nonce = WriteNonce::random();
         let mut call = self.call(&self.scripts.create, access);
         call.arg(client_data.as_str()).arg(name_field(&client_data)).arg(nonce.to_string());
         add_key(&mut call, keyed);
+        call.arg(not_before);
         let response =
             self.run::<Created, RepeatedCreate>(access, call, claim, OnOutage::Wait).await?;
         let (created, expires, nonce, outcome) = match response.value {
             Reply::Nil => return Err(CreateError::Exists),
+            Reply::Revoked => return Err(CreateError::Revoked),
             Reply::Refused | Reply::PreconditionFailed => return Err(CreateError::Deleted),
             Reply::KeyReused => return Err(CreateError::KeyReused),
             Reply::Done((created, expires)) => {
@@ -58,6 +64,7 @@ impl RedisStore {
                 (created, expires, nonce.parse().map_err(damaged)?, WriteOutcome::Replayed)
             }
         };
+        self.check_created(access, not_before).await?;
         let (created_at, expires_at) = (time(created)?, time(expires)?);
         // By its fingerprint, a repetition has the data of the first request.
         let value = Session {
@@ -83,6 +90,7 @@ impl RedisStore {
             Reply::Done((session, _)) | Reply::Replayed(session) => {
                 Ok(found.stamp.on(from_redis(session)))
             }
+            Reply::Revoked => Err(ReadError::Revoked),
             Reply::Nil | Reply::Refused | Reply::KeyReused | Reply::PreconditionFailed => {
                 Err(ReadError::NotFound)
             }
@@ -111,6 +119,7 @@ impl RedisStore {
             self.run::<AppendedFields, RepeatedAppend>(access, call, claim, OnOutage::Wait).await?;
         let appended = match response.value {
             Reply::Nil => return Err(AppendError::NotFound),
+            Reply::Revoked => return Err(AppendError::Revoked),
             Reply::Refused => return Err(AppendError::Full),
             Reply::KeyReused => return Err(AppendError::KeyReused),
             Reply::PreconditionFailed => return Err(AppendError::PreconditionFailed),
@@ -155,6 +164,7 @@ impl RedisStore {
                 Reply::Nil | Reply::Refused | Reply::PreconditionFailed => {
                     return Err(PatchError::NotFound);
                 }
+                Reply::Revoked => return Err(PatchError::Revoked),
                 Reply::KeyReused => return Err(PatchError::KeyReused),
                 Reply::Replayed(session) => {
                     return Ok(found.stamp.on(written(session, WriteOutcome::Replayed)));
@@ -181,6 +191,7 @@ impl RedisStore {
             let response = self.run::<Patched, ()>(access, call, claim, OnOutage::Wait).await?;
             let (created, active, message_count, version, expires) = match response.value {
                 Reply::Nil => return Err(PatchError::NotFound),
+                Reply::Revoked => return Err(PatchError::Revoked),
                 Reply::Refused
                 | Reply::KeyReused
                 | Reply::PreconditionFailed
@@ -210,8 +221,10 @@ impl RedisStore {
         let mut call = self.call(&self.scripts.delete, access);
         call.arg(condition_field(expected));
         let response = self.run::<i64, ()>(access, call, claim, OnOutage::Wait).await?;
-        if response.value == Reply::PreconditionFailed {
-            return Err(DeleteError::PreconditionFailed);
+        match response.value {
+            Reply::PreconditionFailed => return Err(DeleteError::PreconditionFailed),
+            Reply::Revoked => return Err(DeleteError::Revoked),
+            _ => {}
         }
         self.live.ended(access.session);
         self.lost.forget(access.session);
@@ -226,6 +239,7 @@ impl RedisStore {
             | Reply::Refused
             | Reply::KeyReused
             | Reply::PreconditionFailed
+            | Reply::Revoked
             | Reply::Replayed(()) => Err(DeleteError::NotFound),
         }
     }
@@ -252,6 +266,7 @@ impl RedisStore {
             .await?;
         let (message_count, first, entries, skipped) = match response.value {
             Reply::Done(page) => page,
+            Reply::Revoked => return Err(ReadError::Revoked),
             Reply::Nil
             | Reply::Refused
             | Reply::KeyReused
@@ -281,6 +296,7 @@ impl RedisStore {
             Reply::Refused => Reply::Refused,
             Reply::KeyReused => Reply::KeyReused,
             Reply::PreconditionFailed => Reply::PreconditionFailed,
+            Reply::Revoked => Reply::Revoked,
             Reply::Done((
                 created,
                 active,

@@ -13,7 +13,7 @@ use proto_contracts::stateful::MAX_OWNED_SESSIONS;
 use proto_contracts::{AffinityKey, SessionDigest};
 use service_kit::outage::RetryDeadline;
 
-use super::fields::{damaged, millis, owned_key, record_key, time};
+use super::fields::{damaged, millis, not_before_key, owned_key, record_key, time};
 use super::{Acknowledged, RedisStore};
 use crate::domain::digest::ShortDigest;
 use crate::domain::owned::{OwnedEntry, OwnedSession};
@@ -26,45 +26,50 @@ const SETTLED_AFTER: Duration = Duration::from_secs(60);
 const READS_AT_ONCE: usize = 8;
 
 impl RedisStore {
-    /// Adds the session to the index of its owner's sessions; `false` when the owner has the
-    /// maximum number of live sessions.
+    /// Adds the session to the index of its owner's sessions, and returns the owner's `not_before`;
+    /// `None` when the owner has the maximum number of live sessions.
     pub(super) async fn add_owned(
         &self,
         owner: ShortDigest,
         access: Access,
-    ) -> Result<bool, StoreFault> {
-        if self.add_entry(owner, access).await? {
-            return Ok(true);
+    ) -> Result<Option<i64>, StoreFault> {
+        if let Some(not_before) = self.add_entry(owner, access).await? {
+            return Ok(Some(not_before));
         }
         // Each create of a user at the limit would otherwise read all of the user's records.
         if self.full_indexes.contains_key(&owner) {
-            return Ok(false);
+            return Ok(None);
         }
         let entries = self.owned_entries(owner).await?;
         if self.look_at_all(owner, &entries).await?.len() == entries.len() {
             self.full_indexes.insert(owner, ());
-            return Ok(false);
+            return Ok(None);
         }
         self.add_entry(owner, access).await
     }
 
-    async fn add_entry(&self, owner: ShortDigest, access: Access) -> Result<bool, StoreFault> {
+    async fn add_entry(
+        &self,
+        owner: ShortDigest,
+        access: Access,
+    ) -> Result<Option<i64>, StoreFault> {
         let key = owned_key(owner);
         let ttl = self.lifetime.absolute + SETTLED_AFTER;
         let mut call = self.scripts.owned_add.prepare_invoke();
         call.key(&key)
+            .key(not_before_key(owner))
             .arg(access.session.to_string())
             .arg(access.affinity.to_string())
             .arg(MAX_OWNED_SESSIONS)
             .arg(millis(ttl));
         let Acknowledged { response, is_acked } = self
-            .send_with_retries::<u8>(&key, &mut call, self.acks, RetryDeadline::start())
+            .send_with_retries::<Option<i64>>(&key, &mut call, self.acks, RetryDeadline::start())
             .await?;
         if !is_acked {
             let fault = "too few replicas have acknowledged the index of the user's sessions";
             return Err(self.logged(StoreFault::Unfinished(fault.into())));
         }
-        Ok(response == 1)
+        Ok(response)
     }
 
     /// Removes an entry whose session has ended. A failure does no harm: readers skip the entry.

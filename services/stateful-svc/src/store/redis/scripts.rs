@@ -14,6 +14,7 @@ pub(super) struct Scripts {
     pub(super) delete: Script,
     pub(super) history: Script,
     pub(super) touch: Script,
+    pub(super) revoke: Script,
     /// From here on: scripts that do not read a session's content.
     pub(super) reserve_id: Script,
     pub(super) owned_add: Script,
@@ -21,6 +22,7 @@ pub(super) struct Scripts {
     pub(super) owned_list: Script,
     pub(super) owned_look: Script,
     pub(super) confirm: Script,
+    pub(super) not_before: Script,
     pub(super) take_lease: Script,
     pub(super) renew_lease: Script,
     pub(super) end_lease: Script,
@@ -52,11 +54,13 @@ impl Scripts {
             delete: script!("delete"),
             history: script!("history"),
             touch: script!("touch"),
+            revoke: script!("revoke"),
             reserve_id: named("reserve_id", Script::new(include_str!("reserve_id.lua"))),
             owned_add: named("owned_add", Script::new(include_str!("owned_add.lua"))),
             owned_remove: named("owned_remove", Script::new(include_str!("owned_remove.lua"))),
             owned_list: named("owned_list", Script::new(include_str!("owned_list.lua"))),
             owned_look: named("owned_look", Script::new(include_str!("owned_look.lua"))),
+            not_before: named("not_before", Script::new(include_str!("not_before.lua"))),
             confirm: named("confirm", Script::new(include_str!("confirm.lua"))),
             take_lease: named("lease_take", Script::new(include_str!("lease_take.lua"))),
             renew_lease: named("lease_renew", Script::new(include_str!("lease_renew.lua"))),
@@ -86,6 +90,8 @@ pub(super) struct Response<T> {
     pub(super) is_owned: bool,
     /// Copies that may still exist.
     pub(super) drops: Vec<Mark>,
+    /// The earliest time of issue of a valid token of the owner, in seconds since 1970.
+    pub(super) not_before: i64,
     /// The operation's own result; `None` for `UNSURE`: whether an earlier attempt was executed is
     /// not known.
     pub(super) reply: Option<T>,
@@ -101,6 +107,7 @@ impl<T: FromRedisValue> FromRedisValue for Response<T> {
             held: i64::from_redis_value(next())? == 1,
             is_owned: !String::from_redis_value(next())?.is_empty(),
             drops: Mark::list(&String::from_redis_value(next())?)?,
+            not_before: i64::from_redis_value(next())?,
             reply: match next() {
                 Value::Int(-2) => None,
                 reply => Some(T::from_redis_value(reply)?),
@@ -120,6 +127,8 @@ pub(super) enum Reply<T, R = ()> {
     KeyReused,
     /// `PRECONDITION_FAILED`: the session's tag does not satisfy the precondition.
     PreconditionFailed,
+    /// `REVOKED`: the caller's token is older than the owner's last revocation.
+    Revoked,
     /// The operation was executed.
     Done(T),
     /// An earlier request executed the operation; this is its kept result.
@@ -133,6 +142,7 @@ impl<T: FromRedisValue, R: FromRedisValue> FromRedisValue for Reply<T, R> {
             Value::Int(0) => Ok(Self::Refused),
             Value::Int(-1) => Ok(Self::KeyReused),
             Value::Int(-3) => Ok(Self::PreconditionFailed),
+            Value::Int(-4) => Ok(Self::Revoked),
             Value::Array(mut items) if items.first().is_some_and(is_replay_mark) => {
                 items.remove(0);
                 R::from_redis_value(Value::Array(items)).map(Self::Replayed)

@@ -1,15 +1,17 @@
 -- The start of all scripts.
 --
 -- KEYS[1] is the session's record, KEYS[2] its message list; ARGV[1] and ARGV[2] are the idle and
--- the absolute limit of its lifetime, in milliseconds; ARGV[3] is the caller's digest, '' for an
--- anonymous caller. The last three are for claim.lua, the end of all scripts.
-local record, messages, caller = KEYS[1], KEYS[2], ARGV[3]
+-- the absolute limit of its lifetime, in milliseconds; ARGV[3] is the caller's digest and, after an
+-- '@', when its token was issued, '' for an anonymous caller. The last three are for claim.lua, the
+-- end of all scripts.
+local record, messages = KEYS[1], KEYS[2]
+local caller, issued_at = string.match(ARGV[3], '^(%x*)@?(%d*)$')
 
 -- Return values of an operation besides nil (the caller has no such session) and a table (its
 -- result, or that of the repeated request). UNSURE: an earlier attempt of this operation may have
 -- been executed, which later writes hide. PRECONDITION_FAILED: the session's tag does not satisfy
--- the request's precondition.
-local REFUSED, KEY_REUSED, UNSURE, PRECONDITION_FAILED = 0, -1, -2, -3
+-- the request's precondition. REVOKED: the caller's token is older than the owner's last revocation.
+local REFUSED, KEY_REUSED, UNSURE, PRECONDITION_FAILED, REVOKED = 0, -1, -2, -3, -4
 
 -- The connection of an earlier attempt broke before its response.
 local again = ARGV[#ARGV] == 'again' and table.remove(ARGV) ~= nil
@@ -49,16 +51,25 @@ local wrote = false
 -- The record's marks of copies in instances' memory, for claim.lua; also of a tombstone.
 local found, owner, holder, drops = false, '', '', ''
 
+-- The earliest time of issue of a valid token of the owner, in seconds since 1970; and whether the
+-- caller's is older, so that claim.lua returns REVOKED.
+local not_before, is_revoked = '0', false
+
 -- The time of creation and the named fields; nil when there is no such session. (A session past its
 -- absolute limit can still exist when the limit was lowered after its last use.)
 local function find(...)
-  local fields = redis.call('HMGET', record, 'owner', 'holder', 'drops', 'created', ...)
+  local fields = redis.call('HMGET', record, 'owner', 'holder', 'drops', 'not_before', 'created', ...)
   owner, holder, drops = fields[1] or '', fields[2] or '', fields[3] or ''
-  if not may_use(owner) or not fields[4] or expiry(fields[4]) <= now then
+  not_before = fields[4] or '0'
+  if not may_use(owner) or not fields[5] or expiry(fields[5]) <= now then
+    return nil
+  end
+  if owner ~= '' and issued_at ~= '' and tonumber(issued_at) < tonumber(not_before) then
+    is_revoked = true
     return nil
   end
   found = true
-  return {unpack(fields, 4, select('#', ...) + 4)}
+  return {unpack(fields, 5, select('#', ...) + 5)}
 end
 
 -- Resets the idle time of both keys, and returns the session's expiry.

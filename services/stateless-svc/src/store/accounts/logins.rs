@@ -2,28 +2,33 @@
 
 use std::time::Duration;
 
+use jiff::Timestamp;
 use proto_contracts::accounts::LOGIN_S;
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
-use super::{Accounts, END_ALL, account};
+use super::{Accounts, account};
 use crate::domain::account::{Account, Username};
 use crate::domain::audit::{Action, Entry, Initiator};
 use crate::domain::refresh_token::RefreshToken;
-use crate::store::{StoreError, audit, idempotency};
+use crate::store::{StoreError, audit, idempotency, revocations};
 
 /// A repeated refresh within so many seconds is a retry, not a theft.
 const RETRY_S: f64 = 10.0;
 /// How often a refresh is tried again whose commit may have been lost.
 const ATTEMPTS: usize = 3;
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(200);
+/// The time of an access token of the user `u`. The database's clock decides, as it does of
+/// revocations.
+const ISSUED_AT: &str =
+    "greatest(u.not_before, date_trunc('second', clock_timestamp())) AS issued_at";
 
 /// The result of a refresh.
 #[derive(Debug)]
 pub enum Refreshed {
-    /// The user and the next token.
-    Next(Account, RefreshToken),
+    /// The user, the next token, and when the access token is issued.
+    Next(Account, RefreshToken, Timestamp),
     /// The token is unknown, has expired, or its login has ended.
     Invalid,
     /// The token was used before, so its login was ended: someone else may have it.
@@ -31,18 +36,30 @@ pub enum Refreshed {
 }
 
 impl Accounts {
-    /// Begins a login of this user, with its first refresh token.
+    /// Begins a login of this user, with its first refresh token. Returns when the access token is
+    /// issued; `None` when the user was disabled, was deleted, or got another password since its
+    /// password was verified.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn begin_login(
         &self,
         user: &Username,
+        password_hash: &str,
         token: &RefreshToken,
         by: &Initiator,
-    ) -> Result<(), StoreError> {
+    ) -> Result<Option<Timestamp>, StoreError> {
         self.run(async |client| {
             let change = client.transaction().await?;
+            // Waits for a revocation in progress, or lets it wait.
+            let lock = format!(
+                "SELECT {ISSUED_AT} FROM users u WHERE id = $1 AND password_hash = $2 \
+                 AND disabled_at IS NULL AND deleted_at IS NULL FOR SHARE"
+            );
+            let given = [(&user.as_str() as _, Type::TEXT), (&password_hash as _, Type::TEXT)];
+            let found = change.query_typed_opt(&lock, &given).await?;
+            let Some(found) = found else { return Ok(None) };
+            let issued_at = found.try_get("issued_at")?;
             let sql = format!(
                 "WITH login AS (INSERT INTO logins (id, user_id, expires_at) \
                  VALUES ($1, $2, now() + interval '{LOGIN_S} seconds') RETURNING id) \
@@ -61,7 +78,7 @@ impl Accounts {
             audit::record(&change, by, Entry::new(Action::LoggedIn, user)).await?;
             change.commit().await?;
             self.audited.recorded(Action::LoggedIn, 1);
-            Ok(())
+            Ok(Some(issued_at))
         })
         .await
     }
@@ -120,19 +137,20 @@ impl Accounts {
         .await?
     }
 
-    /// Ends all logins of a user.
+    /// Ends all logins of a user, and revokes its access tokens.
     ///
     /// # Errors
     /// See [`StoreError`].
     pub async fn end_logins_of(&self, user: &Username, by: &Initiator) -> Result<(), StoreError> {
         self.run(async |client| {
             let change = client.transaction().await?;
-            let ended = change.execute_typed(END_ALL, &[(&user.as_str(), Type::TEXT)]).await?;
+            let ended = revocations::revoke(&change, user).await?;
             let entry = Entry::new(Action::LoggedOut, user).ends_logins(ended);
             audit::record(&change, by, entry).await?;
             idempotency::keep(&change, by, None).await?;
             change.commit().await?;
             self.audited.recorded(Action::LoggedOut, 1);
+            self.revoked.notify_one();
             Ok(())
         })
         .await
@@ -167,18 +185,22 @@ async fn try_refresh(
     let lock = "SELECT FROM logins WHERE id = \
                 (SELECT login_id FROM refresh_tokens WHERE hash = $1) FOR UPDATE";
     change.execute_typed(lock, &[(&&token.hash()[..], Type::BYTEA)]).await?;
-    let sql = "SELECT u.id, u.name, u.role, u.created_at, u.disabled_at, l.id AS login_id, \
-               t.sealed_successor, \
+    let sql = format!(
+        "SELECT u.id, u.name, u.role, u.created_at, u.disabled_at, {ISSUED_AT}, \
+               l.id AS login_id, t.sealed_successor, \
                extract(epoch FROM clock_timestamp() - t.used_at)::float8 AS used_s_ago, \
                EXISTS (SELECT FROM refresh_tokens s WHERE s.hash = t.successor \
                        AND s.used_at IS NOT NULL) AS successor_was_used \
                FROM refresh_tokens t JOIN logins l ON l.id = t.login_id \
                JOIN users u ON u.id = l.user_id \
                WHERE t.hash = $1 AND l.ended_at IS NULL AND l.expires_at > now() \
-               AND u.disabled_at IS NULL AND u.deleted_at IS NULL";
-    let Some(row) = change.query_typed_opt(sql, &[(&&token.hash()[..], Type::BYTEA)]).await? else {
+               AND u.disabled_at IS NULL AND u.deleted_at IS NULL"
+    );
+    let Some(row) = change.query_typed_opt(&sql, &[(&&token.hash()[..], Type::BYTEA)]).await?
+    else {
         return Ok(Ok(Refreshed::Invalid));
     };
+    let issued_at: Timestamp = row.try_get("issued_at")?;
     let login: Uuid = row.try_get("login_id")?;
     let used_s_ago: Option<f64> = row.try_get("used_s_ago")?;
     let account = match account(&row) {
@@ -209,7 +231,7 @@ async fn try_refresh(
             );
             change.execute_typed(&extended, &[(&login, Type::UUID)]).await?;
             change.commit().await?;
-            Ok(Ok(Refreshed::Next(account, next.clone())))
+            Ok(Ok(Refreshed::Next(account, next.clone(), issued_at)))
         }
         Some(used_s_ago) => {
             let successor_was_used: bool = row.try_get("successor_was_used")?;
@@ -219,7 +241,7 @@ async fn try_refresh(
                 && used_s_ago <= RETRY_S
                 && !successor_was_used
             {
-                return Ok(Ok(Refreshed::Next(account, token.open(&sealed))));
+                return Ok(Ok(Refreshed::Next(account, token.open(&sealed), issued_at)));
             }
             change
                 .execute_typed(
