@@ -13,6 +13,7 @@ import http.client
 import json
 import os
 import re
+import secrets
 import shutil
 import signal
 import socket
@@ -53,6 +54,9 @@ UNTESTED = {
     "LatencyHighStateless": "a p99 beside the tests proves nothing",
     "LatencyHighStateful": "a p99 beside the tests proves nothing",
     "HandoverSlow": "its p99 needs more handovers than this load causes",
+    "PasswordQueueLong": "it needs more logins than fit beside the tests; the tests of passwords.rs fill the queue",
+    "AuditPartitionsUnchecked": "it needs three hours",
+    "TokenKeysOld": "it needs three minutes without a stateless instance",
     "ConnectionPoolExhausted": "it needs more concurrent requests than this load has",
 }
 
@@ -311,6 +315,72 @@ def connections_are_held(stack):
             holding.join()
 
 
+def auth(stack, operation, **body):
+    """Calls an operation of accounts; returns the status, and the response's fields."""
+    connection = http.client.HTTPConnection("127.0.0.1", stack.data, timeout=10)
+    connection.request("POST", f"/api/v1/auth/{operation}", json.dumps(body), {"Content-Type": "application/json"})
+    response = connection.getresponse()
+    return response.status, json.loads(response.read())
+
+
+def registered(stack):
+    """Registers a user; returns its credentials."""
+    user = {"username": f"alerts-{secrets.token_hex(6)}", "password": secrets.token_urlsafe(16)}
+    status, _ = auth(stack, "register", name="Alerts", **user)
+    assert status == 201, status
+    return user
+
+
+class Guessing(threading.Thread):
+    """Guesses a user's password, some ten times a second."""
+
+    def __init__(self, stack, user):
+        super().__init__(daemon=True)
+        self.stack, self.user, self.over = stack, user, threading.Event()
+
+    def run(self):
+        while not self.over.wait(0.1):
+            with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+                auth(self.stack, "login", username=self.user["username"], password="a wrong one")
+
+
+@contextlib.contextmanager
+def a_password_is_guessed(stack):
+    guessing = Guessing(stack, registered(stack))
+    guessing.start()
+    try:
+        yield
+    finally:
+        guessing.over.set()
+        guessing.join()
+
+
+def tokens_of_a_login(stack):
+    status, tokens = auth(stack, "login", **registered(stack))
+    assert status == 200, status
+    return tokens["refresh_token"]
+
+
+@contextlib.contextmanager
+def a_refresh_token_is_reused(stack):
+    """Its successor has been used, so this is no lost response."""
+    first = tokens_of_a_login(stack)
+    second = auth(stack, "refresh", refresh_token=first)[1]["refresh_token"]
+    assert auth(stack, "refresh", refresh_token=second)[0] == 200
+    assert auth(stack, "refresh", refresh_token=first)[0] == 401
+    yield
+
+
+@contextlib.contextmanager
+def a_refresh_is_repeated(stack):
+    """As by a client that lost the response, and once mistyped its password."""
+    first = tokens_of_a_login(stack)
+    assert auth(stack, "refresh", refresh_token=first)[0] == 200
+    assert auth(stack, "refresh", refresh_token=first)[0] == 200
+    assert auth(stack, "login", username="nobody", password="a wrong one")[0] == 401
+    yield
+
+
 def broken_configuration(stack):
     return stack.configured(lambda text: text + "\n[nonsense]\nx = 1\n")
 
@@ -404,6 +474,17 @@ SCENARIOS = {
         "ConnectionsRefused",
         "FileDescriptorsLow PoolDown InstanceDown InstanceEjected GatewayDown ConfigReloadFailed StateFileNotWritten",
     ),
+    "a password is guessed": (
+        a_password_is_guessed,
+        "LoginsRefused",
+        f"RefreshTokenReused ConnectionsRefused InstanceEjected PoolDown {BURNS}",
+    ),
+    "a refresh token is used after its successor": (
+        a_refresh_token_is_reused,
+        "RefreshTokenReused",
+        f"LoginsRefused SessionLost InstanceEjected {BURNS}",
+    ),
+    "a refresh is repeated, and a password mistyped": (a_refresh_is_repeated, "", "RefreshTokenReused LoginsRefused"),
 }
 
 

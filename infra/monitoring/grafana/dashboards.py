@@ -193,6 +193,34 @@ def business():
     ])
 
 
+def accounts():
+    recorded = "sum by (action) (rate(accounts_audit_recorded_total[$__rate_interval]))"
+    return board("tandem-accounts", "Tandem: accounts", "Users, logins, and what the audit log records of them.", [
+        ("Now", [
+            number("Registered, 24 h", "short", "sum(increase(accounts_registered_total[24h]))", span=6),
+            number("Logins/min", "short", '60 * service:accounts_logins:rate5m{outcome="accepted"}', span=6),
+            number("Refused logins/min", "short", '60 * sum(service:accounts_logins:rate5m{outcome=~"rejected|must_wait"})', "Alerts at 60.", span=6),
+            number("Passwords that wait", "short", "sum(accounts_password_queue)", "For a hash.", span=6),
+        ]),
+        ("Users and logins", [
+            graph("Registrations", "ops", [("registered", "sum(rate(accounts_registered_total[$__rate_interval]))")]),
+            graph("Logins by outcome", "ops", [("{{outcome}}", "sum by (outcome) (rate(accounts_logins_total[$__rate_interval]))")],
+                  "rejected: an unknown user or a wrong password. must_wait: after failures. failed: overload, an outage or an invalid body."),
+            graph("Password queue", "short", [("{{instance}}", "accounts_password_queue")], "16 wait for each thread; the next gets 503. Alerts at 8."),
+        ]),
+        ("Tokens", [
+            graph("Refresh tokens used twice", "short", [("{{instance}}", "increase(accounts_refresh_tokens_reused_total[15m])")], "Each ended its login; alerts."),
+            graph("Age of the keys", "s", [("{{job}} {{instance}}", "token_keys_age_seconds")], "Fetched every 30 s; alerts at 3 min."),
+            graph("Fetches of the keys", "ops", [("{{job}} {{outcome}}", "sum by (job, outcome) (rate(token_keys_fetches_total[$__rate_interval]))")]),
+        ]),
+        ("Audit log", [
+            graph("Rows by action", "ops", [("{{action}}", recorded)], "Refused requests count one by one; a row has those of an address and minute.", span=12),
+            graph("Partitions, last check", "s", [("any instance", "time() - max(accounts_audit_partitions_last_success_timestamp_seconds)")],
+                  "Every hour by each instance; alerts at 3 h.", span=12),
+        ]),
+    ])
+
+
 def routing():
     return board("tandem-routing", "Tandem: routing", "Where requests go and why, for both strategies.", [
         ("Verdicts", [
@@ -249,7 +277,7 @@ def main():
         sys.exit(__doc__)
     wrong = []
     made = {}
-    for make in (system, application, database, redis, business, routing):
+    for make in (system, application, database, redis, business, accounts, routing):
         built = make()
         # Without ids, Grafana would renumber panels with each change.
         for number_of_panel, panel in enumerate(built.panels, start=1):
