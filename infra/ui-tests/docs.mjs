@@ -1,10 +1,12 @@
 // The reference: every operation of the document, and requests that are tried out.
 import assert from 'node:assert/strict';
+import { randomUUID } from 'node:crypto';
 import { describe, it } from 'node:test';
 import { SCHEMES, assertAccessible, assertFits, origin, screenshot, visit } from './browser.mjs';
 
 const SESSIONS = '/api/v1/stateful/sessions';
 const MESSAGES = `${SESSIONS}/{session_id}/messages`;
+const AUTH = '/api/v1/auth';
 const METHODS = ['get', 'put', 'post', 'delete', 'options', 'head', 'patch', 'trace'];
 
 const ready = (page) => page.locator('.opblock').first().waitFor();
@@ -14,19 +16,34 @@ function operation(page, method, path) {
   return page.locator(`.opblock-${method}`, { has: summary });
 }
 
-/** Opens an operation, fills in the parameters, executes it, and returns the response. */
-async function tryOut(page, method, path, parameters = {}) {
+/** Opens an operation, fills in the parameters and the body, executes it, and returns the response. */
+async function tryOut(page, method, path, parameters = {}, body = undefined) {
   const block = operation(page, method, path);
   await block.locator('.opblock-summary-control').click();
   await block.locator('.try-out__btn').click();
   for (const [name, value] of Object.entries(parameters)) {
     await block.locator(`tr[data-param-name="${name}"] input`).fill(value);
   }
+  if (body !== undefined) await block.locator('.body-param__text').fill(JSON.stringify(body));
   const sent = page.waitForResponse((response) => response.request().method() === method.toUpperCase());
   await block.locator('.btn.execute').click();
   const response = await sent;
   await block.locator('.live-responses-table .response-col_status', { hasText: String(response.status()) }).waitFor();
   return response;
+}
+
+/** Gives a token to all operations, by the button "Authorize". */
+async function authorize(page, token) {
+  await page.locator('.scheme-container .btn.authorize').click();
+  const dialog = page.locator('.modal-ux');
+  await dialog.locator('input').fill(token);
+  await assertAccessible(page);
+  await dialog.locator('.btn.authorize').click();
+  // It is shown once the token is taken.
+  await dialog.getByRole('button', { name: 'Logout' }).waitFor();
+  await assertAccessible(page);
+  await dialog.locator('.btn-done').click();
+  await dialog.waitFor({ state: 'hidden' });
 }
 
 describe('the reference', () => {
@@ -61,6 +78,26 @@ describe('the reference', () => {
         await screenshot(page, `docs-tried-${scheme}`);
       }));
   }
+
+  it('logs in, and then calls as that user', () =>
+    visit('/docs', {}, async (page, context) => {
+      // Random, since a username is never issued again.
+      const user = { username: `ui-${randomUUID()}`, password: randomUUID() };
+      const registered = await context.request.post(`${origin}${AUTH}/register`, { data: { ...user, name: 'Ada' } });
+      assert.equal(registered.status(), 201, await registered.text());
+      await ready(page);
+      const loggedIn = await tryOut(page, 'post', `${AUTH}/login`, {}, user);
+      assert.equal(loggedIn.status(), 200);
+      const { access_token: token } = await loggedIn.json();
+      await authorize(page, token);
+      const me = await tryOut(page, 'get', `${AUTH}/me`);
+      assert.equal(me.status(), 200);
+      assert.equal((await me.json()).id, user.username);
+      const shown = operation(page, 'get', `${AUTH}/me`).locator('.live-responses-table .response-col_description');
+      await shown.getByText(user.username).first().waitFor();
+      await operation(page, 'get', `${AUTH}/me`).evaluate((block) => block.scrollIntoView());
+      await screenshot(page, 'docs-logged-in');
+    }));
 
   // Swagger UI warns of each `_` in an address, though only spaces were once written so.
   it('opens an operation by its address', () =>

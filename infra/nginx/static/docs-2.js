@@ -21,6 +21,13 @@ function nameFields() {
   }
 }
 
+// Of the dialog "Authorize".
+function nameButtons() {
+  place.querySelector('.close-modal:not([aria-label])')?.setAttribute('aria-label', 'Close');
+  // Called by their texts, by which voice commands find them.
+  for (const button of place.querySelectorAll('.modal-btn[aria-label]')) button.removeAttribute('aria-label');
+}
+
 let due = false;
 new MutationObserver(() => {
   if (due) return;
@@ -28,6 +35,7 @@ new MutationObserver(() => {
   requestAnimationFrame(() => {
     due = false;
     nameFields();
+    nameButtons();
   });
 }).observe(place, { childList: true, subtree: true });
 
