@@ -61,7 +61,7 @@ actions! {
     PasswordRejected = "password_rejected",
     /// Logins of an address that must wait.
     LoginDelayed = "login_delayed",
-    /// Requests that the user's role does not allow.
+    /// Requests that the user's role does not allow, or that a page of another origin sent.
     Forbidden = "forbidden",
 }
 

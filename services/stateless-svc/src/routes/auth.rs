@@ -126,7 +126,7 @@ pub(super) async fn refresh(
     let (token, delivery) = match given.refresh_token {
         Some(token) => (token, Delivery::Body),
         None => {
-            let sent = refresh_cookie::sent(request.headers())?;
+            let sent = auth.cookie(&request, &initiator)?;
             (sent.ok_or_else(no_refresh_token)?, Delivery::Cookie)
         }
     };
@@ -153,7 +153,7 @@ pub(super) async fn log_out(
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
     let has_cookie = given.refresh_token.is_none() && {
-        given.refresh_token = refresh_cookie::sent(request.headers())?;
+        given.refresh_token = auth.cookie(&request, &initiator)?;
         given.refresh_token.is_some()
     };
     let execute = async |by: &Initiator| log_out_once(&auth, caller, given.clone(), by).await;
@@ -243,6 +243,12 @@ pub(super) async fn jwks(_: NoQuery, auth: web::Data<Auth>) -> HttpResponse {
 }
 
 impl Auth {
+    /// The refresh token of the request's cookie.
+    fn cookie(&self, request: &HttpRequest, by: &Initiator) -> Result<Option<String>, ApiError> {
+        let sent = refresh_cookie::sent(request.headers());
+        sent.inspect_err(|_| self.refusals.note(Action::Forbidden, by, None))
+    }
+
     async fn log_in(
         &self,
         given: wire::Login,

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use anyhow::{Context as _, Result, ensure};
 use local_stack::Stack;
+use proto_contracts::accounts::REFRESH_COOKIE;
 use proto_contracts::audit::{AuditAction, AuditEntry, AuditPage};
 use proto_contracts::{ErrorCode, Role};
 use reqwest::Method;
@@ -175,6 +176,10 @@ async fn refusals_are_summed(stack: &Stack, log: &Log<'_>) -> Result<Vec<String>
             .await?
             .problem(ErrorCode::Forbidden);
     }
+    let request = log.api.request(Method::POST, &format!("{AUTH}/refresh"));
+    let request = request.header("cookie", format!("{REFRESH_COOKIE}={}", tokens.refresh_token));
+    let foreign = request.header("origin", "https://other.example").json(&json!({}));
+    Response::to(foreign).await?.problem(ErrorCode::OriginNotAllowed);
     let body = json!({"current_password": "a wrong guess", "new_password": NEW_PASSWORD});
     let request = log.api.request(Method::POST, &format!("{AUTH}/password"));
     let rejected = Response::to(request.bearer_auth(&tokens.access_token).json(&body)).await?;
@@ -183,7 +188,7 @@ async fn refusals_are_summed(stack: &Stack, log: &Log<'_>) -> Result<Vec<String>
     for (action, address, requests) in [
         (AuditAction::LoginRejected, "192.0.2.7", 6),
         (AuditAction::LoginRejected, "2001:db8::/64", 3),
-        (AuditAction::Forbidden, "127.0.0.1", 3),
+        (AuditAction::Forbidden, "127.0.0.1", 4),
         (AuditAction::PasswordRejected, "127.0.0.1", 1),
     ] {
         let sums = until(&format!("{action} of {address}"), async || {
