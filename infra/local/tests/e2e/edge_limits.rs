@@ -205,5 +205,33 @@ async fn logins_have_a_rate_of_nginx(stack: &Stack) -> Result<()> {
     }
     ensure!(statuses.contains(&429), "{statuses:?}");
     ensure!(!statuses[..5].contains(&429), "{statuses:?}");
+
+    // It is one rate for all three, in whatever spelling; else the path is nobody's.
+    let status = async |path: &str| {
+        Response::to(client.get(format!("{base}{path}"))).await.map(|response| response.status)
+    };
+    for path in [
+        "/api/v1/auth/register",
+        "/api/v1/auth/password",
+        "/api/v1/auth/login?x=1",
+        "/api/v1/auth/l%6Fgin",
+        "/api/v1/auth/%6Cogin",
+        "/api/v1/auth//login",
+        "//api/v1/auth/login",
+        "/api/v1/auth/login/",
+        "/api/v1/auth/LOGIN",
+        "/api/v1/auth/login;x",
+        "/api/auth/login",
+    ] {
+        let status = status(path).await?;
+        ensure!([400, 404, 429].contains(&status), "{path} is not limited: {status}");
+    }
+    // Nothing is guessed there, and a page may refresh often.
+    for path in ["refresh", "logout", "me"] {
+        for _ in 0..8 {
+            let status = status(&format!("/api/v1/auth/{path}")).await?;
+            ensure!(status != 429, "{path} has the rate of logins");
+        }
+    }
     Ok(())
 }
