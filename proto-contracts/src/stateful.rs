@@ -114,6 +114,13 @@ pub struct OwnedSession {
     pub version: u64,
 }
 
+/// Response to `POST …/claim`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClaimedSession {
+    /// The session's id from now on.
+    pub session_id: SessionId,
+}
+
 /// One page of the caller's sessions.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionPage {

@@ -91,6 +91,14 @@ impl RedisPool {
         }
     }
 
+    /// Whether one script may use both keys: those of one slot on a cluster, else any.
+    pub fn is_one_slot(&self, one: &str, other: &str) -> bool {
+        match &*self.0 {
+            Servers::One(_) => true,
+            Servers::Cluster(_) => slot::of(one) == slot::of(other),
+        }
+    }
+
     /// Groups items so that the keys of each group fit one pipeline: by slot on a cluster, else one
     /// group.
     pub fn by_slot<T: Copy>(&self, items: &[T], key: impl Fn(T) -> String) -> Vec<Vec<T>> {

@@ -6,8 +6,8 @@ use crate::live::{LiveQuery, NoMembers, Ticket};
 use crate::openapi::{Caller, Details, header};
 use crate::security_event;
 use crate::stateful::{
-    CreateSession, EndSessionsQuery, HistoryPage, HistoryQuery, MessagePosted, PatchSession,
-    PostConversation, PostMessage, Session, SessionPage, SessionsQuery,
+    ClaimedSession, CreateSession, EndSessionsQuery, HistoryPage, HistoryQuery, MessagePosted,
+    PatchSession, PostConversation, PostMessage, Session, SessionPage, SessionsQuery,
 };
 
 const SESSIONS: &str = "Sessions";
@@ -119,6 +119,26 @@ pub(super) const PATCH_SESSION: Details = on_session(SESSIONS, "Change the clien
 pub(super) const DELETE_SESSION: Details = on_session(SESSIONS, "Delete a session")
     .described_as("Final: all later requests get 404. A repeated delete gets 204 for 24 hours.")
     .guarded();
+
+pub(super) const CLAIM_SESSION: Details = on_session(SESSIONS, "Claim a session without owner")
+    .described_as(
+        "Gives a session that was created without a token to the caller, under a new id with the \
+         same affinity key: whoever knows the old id loses access. The old id gets 404, and its \
+         streams end. A repetition by the same user gets the same new id for 24 hours, also with \
+         another `Idempotency-Key` or without one. A session that is the caller's keeps its id; \
+         another's is 404.",
+    )
+    .called_by(Caller::User(Role::User))
+    .optional_body::<NoMembers>("{}")
+    .returns::<ClaimedSession>(
+        200,
+        "The session is the caller's.",
+        r#"{"session_id": "0badcafe-ffeeddccbbaa99887766554433221100"}"#,
+    )
+    .with_headers(&[header::AFFINITY_KEY])
+    .keyed()
+    .guarded()
+    .fails_with(&[ErrorCode::TooManySessions]);
 
 pub(super) const POST_CONVERSATION: Details =
     on_session(MESSAGES, "Post a message, with the session's id in the body")

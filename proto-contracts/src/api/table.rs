@@ -185,6 +185,10 @@ api! {
             patch_session: Patch stateful::PATCH_SESSION;
             delete_session: Delete stateful::DELETE_SESSION;
         }
+        /// Take over a session without owner.
+        Claim "/api/v1/stateful/sessions/{session_id}/claim" {
+            claim_session: Post stateful::CLAIM_SESSION;
+        }
         /// Post a message with the session's id in the body.
         Conversations "/api/v1/stateful/conversations" legacy "/api/stateful/conversation" {
             post_conversation: Post stateful::POST_CONVERSATION;

@@ -28,6 +28,7 @@ pub enum Operation {
     Create,
     Append,
     Patch,
+    Claim,
     Delete,
 }
 
@@ -37,6 +38,7 @@ impl Operation {
             Self::Create => "create",
             Self::Append => "append",
             Self::Patch => "patch",
+            Self::Claim => "claim",
             Self::Delete => "delete",
         }
     }
@@ -72,8 +74,13 @@ impl SessionMetrics {
         for source in [Source::Memory, Source::Unverified, Source::Redis] {
             metrics.reads.with_label_values(&[source.label()]);
         }
-        for operation in [Operation::Create, Operation::Append, Operation::Patch, Operation::Delete]
-        {
+        for operation in [
+            Operation::Create,
+            Operation::Append,
+            Operation::Patch,
+            Operation::Claim,
+            Operation::Delete,
+        ] {
             for outcome in ["ok", "replayed", ErrorCode::SessionStoreUnavailable.as_str()] {
                 metrics.writes.with_label_values(&[operation.as_str(), outcome]);
             }

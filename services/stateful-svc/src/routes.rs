@@ -5,6 +5,7 @@ use proto_contracts::api::StatefulHandlers;
 use service_kit::routes::{self, handler};
 
 mod caller;
+mod claims;
 mod context;
 mod entity_tags;
 mod history;
@@ -38,6 +39,7 @@ pub fn mount_endpoints(app: &mut web::ServiceConfig) {
         get_session: handler(session::read),
         patch_session: handler(session::patch),
         delete_session: handler(session::delete),
+        claim_session: handler(claims::claim),
         post_conversation: handler(messages::post_to_body),
         post_message: handler(messages::post_to_path),
         get_history: handler(history::read),

@@ -91,6 +91,23 @@ pub trait SessionStore: Send + Sync + 'static {
         keyed: Option<Keyed>,
     ) -> Result<Written<Session>, PatchError>;
 
+    /// Whether [`adopt`](Self::adopt) can give a session this new digest.
+    fn can_rename(&self, from: SessionDigest, to: SessionDigest) -> bool {
+        let _ = (from, to);
+        true
+    }
+
+    /// Gives a session without owner, in an expected state, to the caller under a new id, in one
+    /// atomic step; the API calls it a claim. The old id ends as by a delete. For as long as its
+    /// tombstone lasts, a repetition by the same caller returns the same new id.
+    async fn adopt(
+        &self,
+        access: Access,
+        adoption: &Adoption,
+        expected: &Expected,
+        keyed: Option<Keyed>,
+    ) -> Result<Written<Adopted>, AdoptError>;
+
     /// Deletes a session in an expected state, with its messages. A tombstone stays for the longest
     /// lifetime of a session, so that no late write recreates the session. Until it expires,
     /// repeated deletes succeed whatever the precondition, as their effect is already there (RFC
@@ -309,6 +326,44 @@ pub enum PatchError {
     #[error("the idempotency key was used with another request")]
     KeyReused,
     /// The session is the caller's, but the caller's token was revoked.
+    #[error("the caller's token was revoked")]
+    Revoked,
+    #[error(transparent)]
+    Store(#[from] StoreFault),
+}
+
+/// The new id of a session that is to be adopted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adoption {
+    pub session: SessionDigest,
+    /// The id itself, for repetitions.
+    pub sealed: SealedId,
+}
+
+/// The result of an adoption.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Adopted {
+    /// The session has this id now.
+    Under(SealedId),
+    /// The session was the caller's already, under its present id.
+    Already,
+}
+
+/// Why a session was not adopted.
+#[derive(Debug, thiserror::Error)]
+pub enum AdoptError {
+    /// It never existed, has expired or was deleted, or is another's.
+    #[error("there is no such session")]
+    NotFound,
+    /// The session is not in an expected state.
+    #[error("the precondition failed")]
+    PreconditionFailed,
+    #[error("the idempotency key was used with another request")]
+    KeyReused,
+    /// The caller has the maximum number of sessions.
+    #[error("the user has too many sessions")]
+    TooMany,
+    /// The caller's token was revoked.
     #[error("the caller's token was revoked")]
     Revoked,
     #[error(transparent)]

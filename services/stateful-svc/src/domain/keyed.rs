@@ -41,6 +41,11 @@ impl Keyed {
         Self::new(key, "patch", patch.as_str())
     }
 
+    /// Of a claim.
+    pub fn claim(key: IdempotencyKey) -> Self {
+        Self::new(key, "claim", "")
+    }
+
     fn new(key: IdempotencyKey, operation: &str, input: &str) -> Self {
         Self {
             key: ShortDigest::of("idempotency key", &[key.as_bytes()]),

@@ -79,21 +79,46 @@ impl IdReservation {
 
     /// Seals the id for a store.
     pub fn seal(&self, id: &SessionId) -> SealedId {
-        SealedId(self.masked(id))
+        SealedId(masked(id, self.pad))
     }
 
     /// Opens a sealed id.
     pub fn open(&self, sealed: &SealedId) -> SessionId {
-        self.masked(&sealed.0)
-    }
-
-    fn masked(&self, id: &SessionId) -> SessionId {
-        let (secret, pad) = (id.secret(), self.pad.as_bytes());
-        SessionId::from_parts(id.affinity_key(), std::array::from_fn(|i| secret[i] ^ pad[i]))
+        masked(&sealed.0, self.pad)
     }
 }
 
-/// A session id that only its reservation can open. It has the form of an id but grants no access.
+/// Seals the new id of a session that a user claims, for repetitions of the claim. The pad is a
+/// digest of the old id and the user, of which stores hold only other digests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct IdSeal {
+    pad: ShortDigest,
+}
+
+impl IdSeal {
+    /// The seal of a claim of this session by this user.
+    pub fn of_claim(old: &SessionId, user: ShortDigest) -> Self {
+        let parts = [&old.secret()[..], &user.as_bytes()[..]];
+        Self { pad: ShortDigest::of("claimed session id: pad", &parts) }
+    }
+
+    /// Seals the id for a store.
+    pub fn seal(&self, id: &SessionId) -> SealedId {
+        SealedId(masked(id, self.pad))
+    }
+
+    /// Opens a sealed id.
+    pub fn open(&self, sealed: &SealedId) -> SessionId {
+        masked(&sealed.0, self.pad)
+    }
+}
+
+fn masked(id: &SessionId, pad: ShortDigest) -> SessionId {
+    let (secret, pad) = (id.secret(), pad.as_bytes());
+    SessionId::from_parts(id.affinity_key(), std::array::from_fn(|i| secret[i] ^ pad[i]))
+}
+
+/// A session id that only its reservation or seal can open. It has the form of an id but grants no access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedId(SessionId);
 

@@ -11,7 +11,9 @@ use service_kit::tokens::invalid_token;
 use super::entity_tags::precondition_failed;
 use crate::domain::client_data::{InvalidClientData, Unreadable};
 use crate::domain::message::InvalidMessage;
-use crate::store::{AppendError, CreateError, DeleteError, PatchError, ReadError, StoreFault};
+use crate::store::{
+    AdoptError, AppendError, CreateError, DeleteError, PatchError, ReadError, StoreFault,
+};
 
 impl From<InvalidClientData> for ApiError {
     fn from(error: InvalidClientData) -> Self {
@@ -115,6 +117,21 @@ impl From<PatchError> for ApiError {
             PatchError::KeyReused => key_reused(),
             PatchError::Revoked => revoked(),
             PatchError::Store(fault) => write_failed(fault, RETRY_IF_KEYED),
+        }
+    }
+}
+
+impl From<AdoptError> for ApiError {
+    fn from(error: AdoptError) -> Self {
+        match error {
+            AdoptError::NotFound => not_found(),
+            AdoptError::PreconditionFailed => precondition_failed(),
+            AdoptError::KeyReused => key_reused(),
+            AdoptError::TooMany => too_many_sessions(),
+            AdoptError::Revoked => revoked(),
+            AdoptError::Store(fault) => {
+                write_failed(fault, "Repeat the claim: it returns the same new id.")
+            }
         }
     }
 }

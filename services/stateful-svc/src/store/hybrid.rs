@@ -29,8 +29,8 @@ use tokio::sync::watch;
 use super::redis::RedisStore;
 use super::redis::claim::Stamped;
 use super::{
-    Access, AppendError, CloseError, CreateError, DeleteError, PatchError, ReadError, Served,
-    SessionStore, StoreFault, WriteOutcome, Written,
+    Access, AdoptError, Adopted, Adoption, AppendError, CloseError, CreateError, DeleteError,
+    PatchError, ReadError, Served, SessionStore, StoreFault, WriteOutcome, Written,
 };
 use crate::domain::client_data::{ClientData, MergePatch};
 use crate::domain::clock::SteadyClock;
@@ -181,6 +181,23 @@ impl<C: SteadyClock> SessionStore for HybridStore<C> {
         let (pending, claim) = self.shared.reserve_for_write(access);
         let patched = self.shared.redis.patch_as(claim, access, patch, expected, keyed).await;
         commit(access, pending, patched, |session| Some(session.clone()))
+    }
+
+    fn can_rename(&self, from: SessionDigest, to: SessionDigest) -> bool {
+        self.shared.redis.can_rename(from, to)
+    }
+
+    async fn adopt(
+        &self,
+        access: Access,
+        adoption: &Adoption,
+        expected: &Expected,
+        keyed: Option<Keyed>,
+    ) -> Result<Written<Adopted>, AdoptError> {
+        let (pending, claim) = self.shared.reserve_for_write(access);
+        let adopted = self.shared.redis.adopt_as(claim, access, adoption, expected, keyed).await;
+        pending.into_iter().for_each(PendingCopy::abandon);
+        adopted
     }
 
     async fn delete_if(

@@ -1,11 +1,12 @@
 //! Sessions in this instance's memory, as in the legacy service. A restart loses them, and no other
 //! instance has them.
 
+mod adopt;
 mod owned;
 mod record;
 mod revocations;
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,8 +16,8 @@ use proto_contracts::SessionDigest;
 use proto_contracts::stateful::MAX_MESSAGES;
 
 use super::{
-    Access, AppendError, CreateError, DeleteError, PatchError, ReadError, Served, SessionStore,
-    Source, StoreFault, WriteOutcome, Written,
+    Access, AdoptError, Adopted, Adoption, AppendError, CreateError, DeleteError, PatchError,
+    ReadError, Served, SessionStore, Source, StoreFault, WriteOutcome, Written,
 };
 use crate::domain::caller::Caller;
 use crate::domain::client_data::{ClientData, MergePatch};
@@ -54,6 +55,8 @@ pub struct MemoryStore<C> {
     tickets: DashMap<TicketUse, Timestamp>,
     reservations: DashMap<ShortDigest, Reservation>,
     owned: OwnedIndex,
+    // So that a repetition finds either the old session or the new one.
+    adopting: Mutex<()>,
     revocations: Revocations,
     watchers: Arc<Watchers>,
     lifetime: Lifetime,
@@ -69,6 +72,7 @@ impl<C: Clock> MemoryStore<C> {
             tickets: DashMap::new(),
             reservations: DashMap::new(),
             owned: OwnedIndex::default(),
+            adopting: Mutex::new(()),
             revocations: Revocations::default(),
             watchers: Watchers::new(|_| {}),
             lifetime,
@@ -286,6 +290,16 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         self.notify(access.session, patched)
     }
 
+    async fn adopt(
+        &self,
+        access: Access,
+        adoption: &Adoption,
+        expected: &Expected,
+        keyed: Option<Keyed>,
+    ) -> Result<Written<Adopted>, AdoptError> {
+        self.adopt_now(access, adoption, expected, keyed)
+    }
+
     async fn delete_if(
         &self,
         access: Access,
@@ -306,7 +320,7 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
                     return Err(DeleteError::PreconditionFailed);
                 }
                 let expires_at = now.checked_add(self.lifetime.absolute).unwrap_or(Timestamp::MAX);
-                self.tombstones.insert(session, Tombstone { owner, expires_at });
+                self.tombstones.insert(session, Tombstone { owner, expires_at, adopted: None });
                 there.remove();
                 if let Caller::Subject(owner) = owner {
                     self.owned.remove(owner, session);
@@ -315,7 +329,11 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
                 Ok(from_memory(()))
             }
             _ => match self.tombstones.get(&session) {
-                Some(stone) if stone.expires_at > now && caller.may_use(stone.owner) => {
+                Some(stone)
+                    if stone.expires_at > now
+                        && stone.adopted.is_none()
+                        && caller.may_use(stone.owner) =>
+                {
                     Ok(from_memory(()))
                 }
                 _ => Err(DeleteError::NotFound),
@@ -391,6 +409,8 @@ fn written<T>(value: T, outcome: WriteOutcome) -> Written<T> {
 struct Tombstone {
     owner: Caller,
     expires_at: Timestamp,
+    /// The id under which the owner adopted it, if it was not deleted.
+    adopted: Option<SealedId>,
 }
 
 /// A reserved id for a keyed create.

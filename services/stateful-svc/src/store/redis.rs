@@ -20,8 +20,8 @@ use service_kit::redis::{Acks, Pooled, RedisPool, RedisTarget};
 use service_kit::telemetry::chain;
 
 use super::{
-    Access, AppendError, CreateError, DeleteError, PatchError, ReadError, Served, SessionStore,
-    StoreFault, Written,
+    Access, AdoptError, Adopted, Adoption, AppendError, CreateError, DeleteError, PatchError,
+    ReadError, Served, SessionStore, StoreFault, Written,
 };
 use crate::domain::client_data::{ClientData, MergePatch};
 use crate::domain::cursor::{Cursor, PageSize};
@@ -37,6 +37,7 @@ use crate::domain::session_tag::{Expected, WriteNonce};
 use crate::domain::tickets::TicketUse;
 use crate::store::changes::Changes;
 
+mod adopt;
 mod announcements;
 pub(super) mod claim;
 mod entry;
@@ -347,6 +348,20 @@ impl SessionStore for RedisStore {
         keyed: Option<Keyed>,
     ) -> Result<Written<Session>, PatchError> {
         Ok(self.patch_as(Claim::Write(None), access, patch, expected, keyed).await?.value)
+    }
+
+    fn can_rename(&self, from: SessionDigest, to: SessionDigest) -> bool {
+        self.pool.is_one_slot(&fields::record_key(from), &fields::record_key(to))
+    }
+
+    async fn adopt(
+        &self,
+        access: Access,
+        adoption: &Adoption,
+        expected: &Expected,
+        keyed: Option<Keyed>,
+    ) -> Result<Written<Adopted>, AdoptError> {
+        self.adopt_as(Claim::Write(None), access, adoption, expected, keyed).await
     }
 
     async fn delete_if(

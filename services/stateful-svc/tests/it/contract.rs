@@ -201,7 +201,7 @@ async fn every_path_has_its_methods_and_rejects_unknown_parameters() {
             }
         }
     }
-    assert_eq!(checked, 13, "every operation");
+    assert_eq!(checked, 14, "every operation");
     let legacy = format!("/api/stateful/session/{}?a=1", id.expose());
     assert_eq!(app.get(&legacy).await.status, 200, "legacy paths ignore them");
 }

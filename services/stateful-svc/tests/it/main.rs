@@ -3,6 +3,7 @@
 mod affinity;
 mod app;
 mod behaviour;
+mod claims;
 mod conditions;
 mod contract;
 mod first_responses;

@@ -2,6 +2,7 @@
 //! token.
 
 mod bad_tokens;
+mod claims;
 mod own_sessions;
 
 use std::process::Command;

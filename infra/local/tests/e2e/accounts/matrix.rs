@@ -42,6 +42,8 @@ enum Rule {
     /// The owner of a session, and everyone for a session without one. Others do not learn that
     /// the session exists.
     OwnSession,
+    /// Users, for a session without owner or their own.
+    UnownedSession,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,7 +77,9 @@ impl Rule {
                 &[Owner::Nobody]
             }
             Self::OwnUser => &[Owner::TheCaller, Owner::Another],
-            Self::OwnSession => &[Owner::TheCaller, Owner::Another, Owner::Nobody],
+            Self::OwnSession | Self::UnownedSession => {
+                &[Owner::TheCaller, Owner::Another, Owner::Nobody]
+            }
         };
         let all =
             CALLERS.iter().flat_map(|&caller| owners.iter().map(move |&owner| (caller, owner)));
@@ -89,7 +93,9 @@ impl Rule {
         match column {
             Column::Everyone { with_token: false } => matches!(self, Self::Everyone),
             Column::Everyone { with_token: true } => matches!(self, Self::EveryoneOrAUser),
-            Column::User(Role::User) => matches!(self, Self::Role(Role::User) | Self::OwnUser),
+            Column::User(Role::User) => {
+                matches!(self, Self::Role(Role::User) | Self::OwnUser | Self::UnownedSession)
+            }
             Column::User(role) => matches!(self, Self::Role(required) if required == role),
             Column::SessionHolder => matches!(self, Self::OwnSession),
             Column::Issuer => matches!(self, Self::Issuer),
@@ -111,7 +117,8 @@ impl Rule {
                 let may = owner == Owner::TheCaller || role >= Role::Admin;
                 (!may).then_some(ErrorCode::UserNotFound)
             }
-            (Self::OwnSession, Caller::Nobody | Caller::InRole(_)) => {
+            (Self::UnownedSession, Caller::Nobody) => Some(ErrorCode::Unauthorized),
+            (Self::OwnSession | Self::UnownedSession, Caller::Nobody | Caller::InRole(_)) => {
                 (owner == Owner::Another).then_some(ErrorCode::SessionNotFound)
             }
         }
@@ -185,6 +192,7 @@ fn expectations() -> Vec<(&'static Operation, Expected)> {
         get_session: own_session,
         patch_session: own_session,
         delete_session: own_session,
+        claim_session: may(Rule::UnownedSession),
         post_conversation: own_session
             .with_body(r#"{"session_id": "{session_id}", "message": "hi"}"#),
         post_message: own_session,
@@ -265,9 +273,15 @@ impl Matrix<'_> {
             Caller::InRole(role) => Some(token_of(self.stack, &self.api, &own_name, role).await?),
         };
         let object = match (expected.rule, owner) {
-            (Rule::OwnSession, Owner::TheCaller) => self.new_session(token.as_deref()).await?,
-            (Rule::OwnSession, Owner::Another) => self.new_session(Some(&self.another)).await?,
-            (Rule::OwnSession, Owner::Nobody) => self.new_session(None).await?,
+            (Rule::OwnSession | Rule::UnownedSession, Owner::TheCaller) => {
+                self.new_session(token.as_deref()).await?
+            }
+            (Rule::OwnSession | Rule::UnownedSession, Owner::Another) => {
+                self.new_session(Some(&self.another)).await?
+            }
+            (Rule::OwnSession | Rule::UnownedSession, Owner::Nobody) => {
+                self.new_session(None).await?
+            }
             (_, Owner::TheCaller) => own_name,
             (_, Owner::Another | Owner::Nobody) => {
                 let name = self.new_name();

@@ -33,8 +33,14 @@ pub(super) struct Record {
 
 pub(super) enum Kept {
     Created(Session),
-    Appended { number: u64, version: u64, nonce: WriteNonce },
+    Appended {
+        number: u64,
+        version: u64,
+        nonce: WriteNonce,
+    },
     Patched(Session),
+    /// The session was given to its owner.
+    Adopted,
 }
 
 impl Record {

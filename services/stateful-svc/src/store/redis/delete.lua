@@ -2,7 +2,9 @@
 -- precondition. Returns nil when the caller has no such session; PRECONDITION_FAILED.
 local fields = find('version', 'nonce')
 if not fields then
-  return redis.call('HEXISTS', record, 'deleted') == 1 and may_use(owner) and 1 or nil
+  -- A claimed session lives on under another id.
+  local deleted, claimed = unpack(redis.call('HMGET', record, 'deleted', 'claimed'))
+  return deleted and not claimed and may_use(owner) and 1 or nil
 end
 if not allows(ARGV[4], fields[2], fields[3]) then
   touch(fields[1])
