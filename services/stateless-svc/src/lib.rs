@@ -25,13 +25,13 @@ use service_kit::telemetry::{Metrics, chain};
 
 use auth_metrics::AuthMetrics;
 pub use config::{Config, SERVICE};
-use domain::attempts::Attempts;
 use domain::keyed::KeyDigests;
 use issuer::{Issuer, KeysError};
 use passwords::{HashError, PasswordHasher};
 use relay::{Relay, RelayMetrics};
 use routes::{App, Auth, Repetitions};
 use store::accounts::Accounts;
+use store::attempts::SharedAttempts;
 use store::audit::{AuditLog, AuditMetrics, Partitions, Refusals};
 use store::cache::DocumentCache;
 use store::idempotency::IdempotencyKeys;
@@ -92,7 +92,7 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
         instance: config.service.instance.clone(),
         started: std::time::Instant::now(),
         products: Products::new(postgres.clone()),
-        documents: Arc::new(DocumentCache::new(redis, metrics.registry())?),
+        documents: Arc::new(DocumentCache::new(redis.clone(), metrics.registry())?),
     });
     let issuer = Issuer::new(config.issuer)?;
     let passwords = PasswordHasher::new(config.password_threads)?;
@@ -104,7 +104,7 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
         accounts: accounts.clone(),
         passwords: passwords.clone(),
         issuer: issuer.clone(),
-        attempts: Attempts::default(),
+        attempts: SharedAttempts::new(redis),
         metrics: AuthMetrics::register(metrics.registry(), passwords)?,
         audit: AuditLog::new(postgres.clone()),
         refusals: refusals.clone(),

@@ -1,11 +1,12 @@
-//! The catalogue, the accounts and the audit log in PostgreSQL. Redis caches recently requested documents of the
-//! catalogue.
+//! The catalogue, the accounts and the audit log in PostgreSQL. Redis caches recently requested
+//! documents of the catalogue, and counts failed logins.
 
 use deadpool_postgres::{ClientWrapper, Object, PoolError, TimeoutType};
 use service_kit::postgres::QUERY_TIMEOUT;
 use tokio_postgres::error::SqlState;
 
 pub mod accounts;
+pub mod attempts;
 pub mod audit;
 pub mod cache;
 mod flights;

@@ -1,7 +1,7 @@
 //! Failed logins: whoever fails waits.
 //!
-//! They are counted per username and address, so nobody can lock another address out. Each instance
-//! counts by itself: Nginx's limit of logins is for all of them.
+//! They are counted per username and address, so nobody can lock another address out. Instances
+//! share their counts by Redis (`store/attempts`); these are for when it is away.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -10,20 +10,22 @@ use std::time::{Duration, Instant};
 use moka::sync::Cache;
 
 use super::account::Username;
+use super::refusals::network;
 
-/// Failures that are free: mistypings.
-const FREE: u32 = 3;
+/// Failures from this one on have a wait. The ones before are mistypings.
+pub const FIRST_WITH_WAIT: u32 = 3;
 /// The first wait; each further failure doubles it.
-const FIRST_WAIT: Duration = Duration::from_secs(1);
-const LONGEST_WAIT: Duration = Duration::from_secs(60);
+pub const FIRST_WAIT: Duration = Duration::from_secs(1);
+/// The longest wait.
+pub const LONGEST_WAIT: Duration = Duration::from_secs(60);
 /// Failures are forgotten after so long without another.
-const FORGOTTEN_AFTER: Duration = Duration::from_mins(15);
+pub const FORGOTTEN_AFTER: Duration = Duration::from_mins(15);
 /// Pairs of username and address that are remembered; some 200 bytes each.
 const CAPACITY: u64 = 50_000;
 
 /// The failed logins of usernames from addresses. Cheap to clone.
 #[derive(Clone)]
-pub struct Attempts(Cache<(Username, IpAddr), Arc<Failures>>);
+pub struct Attempts(Cache<(Username, String), Arc<Failures>>);
 
 struct Failures {
     count: u32,
@@ -39,13 +41,13 @@ impl Default for Attempts {
 impl Attempts {
     /// How long this address must wait before another login as this user; `None` when it need not.
     pub fn wait(&self, user: &Username, address: IpAddr, now: Instant) -> Option<Duration> {
-        let failures = self.0.get(&(user.clone(), address))?;
+        let failures = self.0.get(&(user.clone(), network(address)))?;
         failures.wait_until.checked_duration_since(now).filter(|wait| !wait.is_zero())
     }
 
     /// Counts a failure.
     pub fn failed(&self, user: &Username, address: IpAddr, now: Instant) {
-        self.0.entry((user.clone(), address)).and_upsert_with(|before| {
+        self.0.entry((user.clone(), network(address))).and_upsert_with(|before| {
             let count = before.map_or(0, |entry| entry.into_value().count).saturating_add(1);
             Arc::new(Failures { count, wait_until: now + wait_after(count) })
         });
@@ -53,12 +55,12 @@ impl Attempts {
 
     /// Forgets the failures after a login.
     pub fn succeeded(&self, user: &Username, address: IpAddr) {
-        self.0.invalidate(&(user.clone(), address));
+        self.0.invalidate(&(user.clone(), network(address)));
     }
 }
 
 fn wait_after(failures: u32) -> Duration {
-    match failures.checked_sub(FREE) {
+    match failures.checked_sub(FIRST_WITH_WAIT) {
         None => Duration::ZERO,
         Some(doublings) => FIRST_WAIT
             .saturating_mul(1_u32.checked_shl(doublings).unwrap_or(u32::MAX))

@@ -103,7 +103,7 @@ impl Key {
 }
 
 /// What counts as one address: a client of IPv6 has a /64.
-fn network(address: IpAddr) -> String {
+pub fn network(address: IpAddr) -> String {
     match address.to_canonical() {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => {

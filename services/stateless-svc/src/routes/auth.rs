@@ -1,7 +1,6 @@
 //! `/auth`: registration, logins, tokens.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::time::Instant;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
@@ -22,12 +21,12 @@ use super::refresh_cookie;
 use super::replies::{store_failed, to_wire, without_body};
 use crate::auth_metrics::{AuthMetrics, LoginOutcome};
 use crate::domain::account::{Account, DisplayName, Password, Username, WeakPassword};
-use crate::domain::attempts::Attempts;
 use crate::domain::audit::{Action, Actor, Initiator};
 use crate::domain::refresh_token::RefreshToken;
 use crate::issuer::{Identity, IssueError, Issuer};
 use crate::passwords::{HashError, PasswordHasher};
 use crate::store::accounts::{Accounts, Credentials, Refreshed, RegisterError};
+use crate::store::attempts::SharedAttempts;
 use crate::store::audit::{AuditLog, Refusals};
 
 /// What the handlers of accounts share.
@@ -39,7 +38,7 @@ pub struct Auth {
     /// Issues access tokens.
     pub issuer: Issuer,
     /// Failed logins.
-    pub attempts: Attempts,
+    pub attempts: SharedAttempts,
     /// Counts logins.
     pub metrics: AuthMetrics,
     /// Who changed what.
@@ -281,7 +280,7 @@ impl Auth {
         initiator: &Initiator,
     ) -> Result<Credentials, ApiError> {
         let address = initiator.address.unwrap_or(IpAddr::V4(Ipv4Addr::UNSPECIFIED));
-        if let Some(wait) = self.attempts.wait(user, address, Instant::now()) {
+        if let Some(wait) = self.attempts.wait(user, address).await {
             self.refusals.note(Action::LoginDelayed, initiator, Some(user));
             let seconds = wait.as_secs() + 1;
             let detail = format!("Too many failed logins; wait {seconds} s.");
@@ -293,12 +292,12 @@ impl Auth {
         let matches = self.passwords.verify(Password::given(password), hash).await;
         match found.filter(|_| matches.as_ref().is_ok_and(|matches| *matches)) {
             Some(found) => {
-                self.attempts.succeeded(user, address);
+                self.attempts.succeeded(user, address).await;
                 Ok(found)
             }
             None => {
                 matches.map_err(hash_failed)?;
-                self.attempts.failed(user, address, Instant::now());
+                self.attempts.failed(user, address).await;
                 let rejected = match initiator.actor {
                     Actor::Anonymous | Actor::Operator => Action::LoginRejected,
                     Actor::User(_) => Action::PasswordRejected,
