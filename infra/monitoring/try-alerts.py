@@ -315,12 +315,14 @@ def connections_are_held(stack):
             holding.join()
 
 
-def auth(stack, operation, **body):
+def auth(stack, operation, token=None, **body):
     """Calls an operation of accounts; returns the status, and the response's fields."""
+    headers = {"Content-Type": "application/json", **({"Authorization": f"Bearer {token}"} if token else {})}
     connection = http.client.HTTPConnection("127.0.0.1", stack.data, timeout=10)
-    connection.request("POST", f"/api/v1/auth/{operation}", json.dumps(body), {"Content-Type": "application/json"})
+    connection.request("POST", f"/api/v1/auth/{operation}", json.dumps(body), headers)
     response = connection.getresponse()
-    return response.status, json.loads(response.read())
+    text = response.read()
+    return response.status, json.loads(text) if text else None
 
 
 def registered(stack):
@@ -358,23 +360,38 @@ def a_password_is_guessed(stack):
 def tokens_of_a_login(stack):
     status, tokens = auth(stack, "login", **registered(stack))
     assert status == 200, status
-    return tokens["refresh_token"]
+    return tokens
 
 
 @contextlib.contextmanager
 def a_refresh_token_is_reused(stack):
     """Its successor has been used, so this is no lost response."""
-    first = tokens_of_a_login(stack)
+    first = tokens_of_a_login(stack)["refresh_token"]
     second = auth(stack, "refresh", refresh_token=first)[1]["refresh_token"]
     assert auth(stack, "refresh", refresh_token=second)[0] == 200
     assert auth(stack, "refresh", refresh_token=first)[0] == 401
     yield
 
 
+def log_out_everywhere(stack, tokens):
+    status, _ = auth(stack, "logout", token=tokens["access_token"], everywhere=True)
+    assert status == 204, status
+
+
 @contextlib.contextmanager
-def a_refresh_is_repeated(stack):
-    """As by a client that lost the response, and once mistyped its password."""
-    first = tokens_of_a_login(stack)
+def nobody_takes_revocations(stack):
+    tokens = tokens_of_a_login(stack)
+    with component(stack, "stateful-1"), component(stack, "stateful-2"):
+        log_out_everywhere(stack, tokens)
+        yield
+
+
+@contextlib.contextmanager
+def all_is_well_with_a_user(stack):
+    """Who once mistypes the password, repeats a refresh as if its response were lost, and logs out everywhere."""
+    tokens = tokens_of_a_login(stack)
+    log_out_everywhere(stack, tokens)
+    first = tokens_of_a_login(stack)["refresh_token"]
     assert auth(stack, "refresh", refresh_token=first)[0] == 200
     assert auth(stack, "refresh", refresh_token=first)[0] == 200
     assert auth(stack, "login", username="nobody", password="a wrong one")[0] == 401
@@ -477,14 +494,19 @@ SCENARIOS = {
     "a password is guessed": (
         a_password_is_guessed,
         "LoginsRefused",
-        f"RefreshTokenReused ConnectionsRefused InstanceEjected PoolDown {BURNS}",
+        f"RefreshTokenReused RevocationsLate ConnectionsRefused InstanceEjected PoolDown {BURNS}",
     ),
     "a refresh token is used after its successor": (
         a_refresh_token_is_reused,
         "RefreshTokenReused",
         f"LoginsRefused SessionLost InstanceEjected {BURNS}",
     ),
-    "a refresh is repeated, and a password mistyped": (a_refresh_is_repeated, "", "RefreshTokenReused LoginsRefused"),
+    "revocations cannot be delivered": (
+        nobody_takes_revocations,
+        "RevocationsLate PoolDown InstanceDown",
+        "LoginsRefused RefreshTokenReused InstanceEjected InstanceRefused GatewayDown",
+    ),
+    "all is well with a user": (all_is_well_with_a_user, "", "RefreshTokenReused LoginsRefused RevocationsLate"),
 }
 
 

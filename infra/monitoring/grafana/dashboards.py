@@ -213,6 +213,12 @@ def accounts():
             graph("Age of the keys", "s", [("{{job}} {{instance}}", "token_keys_age_seconds")], "Fetched every 30 s; alerts at 3 min."),
             graph("Fetches of the keys", "ops", [("{{job}} {{outcome}}", "sum by (job, outcome) (rate(token_keys_fetches_total[$__rate_interval]))")]),
         ]),
+        ("Revocations", [
+            graph("Age of the oldest that waits", "s", [("{{instance}}", "accounts_revocation_lag_seconds")], "Delivered within a second; alerts at 10 s."),
+            graph("Waiting", "short", [("{{instance}}", "accounts_revocations_waiting")], "Of all instances."),
+            graph("Deliveries", "ops", [("{{outcome}}", "sum by (outcome) (rate(accounts_revocation_deliveries_total[$__rate_interval]))")],
+                  "failed: no response, or one of an outage. rejected: the configurations differ."),
+        ]),
         ("Audit log", [
             graph("Rows by action", "ops", [("{{action}}", recorded)], "Refused requests count one by one; a row has those of an address and minute.", span=12),
             graph("Partitions, last check", "s", [("any instance", "time() - max(accounts_audit_partitions_last_success_timestamp_seconds)")],
