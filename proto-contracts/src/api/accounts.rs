@@ -117,7 +117,7 @@ pub(super) const PATCH_USER: Details = on_user("Change a user")
         "Users change their own name. Admins also change roles, and disable users, which ends their \
          logins as `logout` everywhere does. The last admin stays one.",
     )
-    .body::<PatchUser>(r#"{"role": "instructor"}"#)
+    .optional_body::<PatchUser>(r#"{"role": "instructor"}"#)
     .returns::<User>(200, "The user after the change.", USER)
     .fails_with(&[ErrorCode::Forbidden, ErrorCode::LastAdmin])
     .keyed();

@@ -7,14 +7,18 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use local_stack::Stack;
-use tokio::io::{AsyncBufReadExt as _, BufReader};
+use local_stack::{Builds, Stack};
+use secrecy::ExposeSecret as _;
+use tokio::io::{AsyncBufReadExt as _, AsyncWriteExt as _, BufReader};
 use tokio::process::Command;
 
 /// Bounds a program that hangs.
 const TIMEOUT: Duration = Duration::from_secs(300);
 /// Each is a round trip, so programs still run when the instance is killed.
 const MESSAGES: &str = "1000";
+/// Of generated requests. Its password is not in the document, whose examples are tried.
+const ADMIN: &str = "fuzz-admin";
+const ADMIN_PASSWORD: &str = "an admin that no generated request guesses";
 const START: &str = "the program does not start; run make test-clients";
 
 #[tokio::test]
@@ -52,9 +56,25 @@ async fn a_generated_client_works() -> Result<()> {
 async fn schemathesis_finds_no_fault() -> Result<()> {
     let stack = start().await?;
     let mut program = program("infra/api-tests/fuzz.sh", &stack)?;
+    create_admin(&stack).await?;
+    program.env("FUZZ_ADMIN", ADMIN).env("FUZZ_ADMIN_PASSWORD", ADMIN_PASSWORD);
     let status = program.status().await;
     stack.shutdown().await;
     ensure!(status?.success(), "schemathesis found faults; see above");
+    Ok(())
+}
+
+/// By the command that operators have.
+async fn create_admin(stack: &Stack) -> Result<()> {
+    let mut child = Command::new(Builds::beside_current_exe()?.binary("stateless-svc")?)
+        .args(["user", "create", ADMIN, "--role=admin", "--password-file=-"])
+        .env("DATABASE_URL", stack.database_url().expose_secret())
+        .stdin(Stdio::piped())
+        .kill_on_drop(true)
+        .spawn()?;
+    child.stdin.take().context("it is piped")?.write_all(ADMIN_PASSWORD.as_bytes()).await?;
+    let status = tokio::time::timeout(TIMEOUT, child.wait()).await??;
+    ensure!(status.success(), "no admin was created; see above");
     Ok(())
 }
 
