@@ -11,7 +11,7 @@ use reqwest::Method;
 use secrecy::ExposeSecret as _;
 use serde_json::{Value, json};
 
-use crate::api::{Api, SESSIONS};
+use crate::api::{Api, Created, SESSIONS};
 use crate::response::Response;
 use crate::small_stack;
 
@@ -42,6 +42,7 @@ async fn accounts() -> Result<()> {
     a_logout_ends_one_login_or_all(&api).await?;
     a_new_password_ends_all_logins(&api).await?;
     a_session_belongs_to_its_user(&api).await?;
+    a_session_is_claimed_listed_and_ended(&api).await?;
     the_keys_are_published(&api).await?;
     no_secret_is_in_a_log(&stack).await?;
     stack.shutdown().await;
@@ -298,6 +299,33 @@ async fn a_session_belongs_to_its_user(api: &Api) -> Result<()> {
     let theirs = with_token(api, Method::GET, &path, &other.access_token).await?;
     theirs.problem(ErrorCode::SessionNotFound);
     api.get(&path).await?.problem(ErrorCode::SessionNotFound);
+    Ok(())
+}
+
+/// A visitor's session becomes the user's at the login, and ends with the user's others.
+async fn a_session_is_claimed_listed_and_ended(api: &Api) -> Result<()> {
+    register(api, "claimer").await?;
+    let token = tokens(api, "claimer").await?.access_token;
+    let session = |id: &str| format!("{SESSIONS}/{id}");
+    let old = Created::by(api.request(Method::POST, SESSIONS)).await?.id;
+    let claim = format!("{}/claim", session(&old));
+    let claimed = with_token(api, Method::POST, &claim, &token).await?;
+    anyhow::ensure!(claimed.status == 200, "{claimed}");
+    let body: Value = claimed.json();
+    let new = body["session_id"].as_str().context("an id")?;
+    assert!(new[..8] == old[..8] && new != old, "the same affinity key");
+    let again = with_token(api, Method::POST, &claim, &token).await?;
+    assert_eq!(again.json::<Value>(), body);
+    for (id, status) in [(old.as_str(), 404), (new, 200)] {
+        let read = with_token(api, Method::GET, &session(id), &token).await?;
+        assert_eq!(read.status, status, "{read}");
+    }
+    let listed: Value = with_token(api, Method::GET, SESSIONS, &token).await?.json();
+    assert_eq!(listed["sessions"].as_array().map(Vec::len), Some(1), "{listed}");
+    let ended = with_token(api, Method::DELETE, SESSIONS, &token).await?;
+    assert_eq!(ended.status, 204, "{ended}");
+    let read = with_token(api, Method::GET, &session(new), &token).await?;
+    assert_eq!(read.status, 404, "{read}");
     Ok(())
 }
 
