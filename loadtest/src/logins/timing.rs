@@ -105,21 +105,25 @@ fn interval_of_median(count: usize) -> (usize, usize) {
 
 #[cfg(test)]
 mod tests {
+    use rand::rngs::StdRng;
+    use rand::{RngExt as _, SeedableRng as _};
+
     use super::*;
 
-    /// Deterministic noise of 0 to 4 ms.
-    fn noisy(base_us: u64, salt: u64) -> Vec<Duration> {
-        let noise = |number: u64| number.wrapping_mul(2_654_435_761).wrapping_add(salt) % 4_001;
-        (0..1_000).map(|number| Duration::from_micros(base_us + noise(number))).collect()
+    /// With noise of 0 to 4 ms.
+    fn noisy(base_us: u64, seed: u64) -> Vec<Duration> {
+        let mut random = StdRng::seed_from_u64(seed);
+        let noise = std::iter::repeat_with(|| random.random_range(0..4_000));
+        noise.take(1_000).map(|noise| Duration::from_micros(base_us + noise)).collect()
     }
 
     #[test]
     fn a_difference_is_found_and_none_is_not() {
-        let same = compare(&noisy(20_000, 1), &noisy(20_000, 1_777));
+        let same = compare(&noisy(20_000, 1), &noisy(20_000, 2));
         assert!(same.is_within_noise(), "{same:?}");
-        let faster = compare(&noisy(19_500, 1), &noisy(20_000, 1_777));
+        let faster = compare(&noisy(19_500, 3), &noisy(20_000, 4));
         assert!(!faster.is_within_noise() && faster.difference_ms < -0.3, "{faster:?}");
-        let slower = compare(&noisy(20_500, 1), &noisy(20_000, 1_777));
+        let slower = compare(&noisy(20_500, 5), &noisy(20_000, 6));
         assert!(!slower.is_within_noise() && slower.difference_ms > 0.3, "{slower:?}");
     }
 
