@@ -65,9 +65,9 @@ pub enum Command {
     /// Measure what rejected logins show, and what many logins at once cost.
     ///
     /// Starts its own system. First, logins with an unknown username and with a wrong password
-    /// alternate, and their latencies are compared by pairs. Then many clients log in at once beside
-    /// calls at a constant rate: the instance's memory must stay within a bound, and the p99 of
-    /// the calls, too. Needs the workspace's binaries.
+    /// alternate, and their latencies are compared by pairs. Then many clients log in at once
+    /// beside calls at a constant rate: the instance's memory must stay within a bound, and the p99
+    /// of the calls, too. Needs the workspace's binaries.
     #[command(after_help = LOGINS_EXIT_STATUS)]
     Logins(LoginsArgs),
     /// Run a command under load, and check that no request fails.

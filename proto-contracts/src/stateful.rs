@@ -39,7 +39,8 @@ pub type ClientData = Map<String, Value>;
 #[serde(default)]
 #[schemars(rename = "CreateSession", bound = "D: Default + Serialize + JsonSchema")]
 pub struct CreateSession<D = ClientData> {
-    /// Any JSON object of at most 64 KiB, 32 levels deep; empty by default. Replies greet its `name`.
+    /// Any JSON object of at most 64 KiB, 32 levels deep; empty by default. Replies greet its
+    /// `name`.
     pub client_data: D,
 }
 

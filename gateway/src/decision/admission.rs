@@ -104,8 +104,8 @@ impl Decisions {
     }
 }
 
-/// Whether our own issuer may be the sender: a revocation must reach the sessions whatever the load.
-/// Requests of clients come through a proxy, which names them in `X-Forwarded-For`.
+/// Whether our own issuer may be the sender: a revocation must reach the sessions whatever the
+/// load. Requests of clients come through a proxy, which names them in `X-Forwarded-For`.
 fn is_internal_event(ctx: &RequestContext, endpoint: Endpoint, peer: Option<IpAddr>) -> bool {
     endpoint == Endpoint::SecurityEvents
         && ctx.client.forwarded_for == ForwardedFor::Peer

@@ -107,8 +107,8 @@ struct Shared<A>(Arc<A>);
 
 #[async_trait]
 impl<A: ServerApp + Send + Sync + 'static> ServerApp for Shared<A> {
-    /// Serves the connection in a task of its own: Pingora's task has room for a TLS handshake, 9 KB
-    /// that an idle connection would keep.
+    /// Serves the connection in a task of its own: Pingora's task has room for a TLS handshake, 9
+    /// KB that an idle connection would keep.
     async fn process_new(
         self: &Arc<Self>,
         stream: pingora::protocols::Stream,

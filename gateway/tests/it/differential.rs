@@ -1,8 +1,8 @@
 //! The same bytes to a gateway with the plain exchange, and to one with Pingora's proxy: what the
 //! instances receive, what the client receives, and whether the connection is kept must be equal.
 //!
-//! It runs a fixed number of cases. `make fuzz-engines` runs random ones for `FUZZ_SECONDS`, or so many as
-//! `FUZZ_CASES` says. A failure prints its `FUZZ_CASE`, which repeats that one case.
+//! It runs a fixed number of cases. `make fuzz-engines` runs random ones for `FUZZ_SECONDS`, or so
+//! many as `FUZZ_CASES` says. A failure prints its `FUZZ_CASE`, which repeats that one case.
 
 mod cases;
 mod compare;

@@ -22,7 +22,8 @@ macro_rules! api {
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
         pub enum Endpoint {
             $($($(#[$doc])* $endpoint,)*)*
-            /// A path under a pool's prefix that matches no template; the service responds with 404.
+            /// A path under a pool's prefix that matches no template; the service responds with
+            /// 404.
             Unknown,
         }
 

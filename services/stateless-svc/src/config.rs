@@ -29,7 +29,8 @@ pub struct Config {
     /// `GATEWAY_URL`: revocations are sent to the stateful service through it. The local stack's by
     /// default.
     pub gateway: Url,
-    /// `AUTH_PASSWORD_THREADS`: passwords that are hashed at a time, each with 19 MiB; 2 by default.
+    /// `AUTH_PASSWORD_THREADS`: passwords that are hashed at a time, each with 19 MiB; 2 by
+    /// default.
     pub password_threads: NonZeroUsize,
     /// `AUDIT_RETENTION_MONTHS`: how long the audit log is kept, besides the present month; 12 by
     /// default.

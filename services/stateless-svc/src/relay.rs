@@ -31,8 +31,8 @@ const POLL: Duration = Duration::from_millis(200);
 const MEASURE: Duration = Duration::from_secs(1);
 /// How often old rows are deleted.
 const CLEAN_UP: Duration = Duration::from_hours(1);
-/// Deliveries at once. Each may have to wait until the lease of a stopped instance has ended; others
-/// must not wait for it.
+/// Deliveries at once. Each may have to wait until the lease of a stopped instance has ended;
+/// others must not wait for it.
 const AT_ONCE: usize = 128;
 
 /// Delivers revocations. Cheap to clone.

@@ -74,15 +74,16 @@ impl StoreError {
     }
 }
 
-/// Distinguishes transient failures. A missing table is transient: migrations run in the
+/// Distinguishes transient failures. A missing table or column is transient: migrations run in the
 /// background.
 fn classify(error: tokio_postgres::Error) -> StoreError {
     let Some(code) = error.code() else { return StoreError::Unavailable(error) };
     let is_transient = *code == SqlState::UNDEFINED_TABLE
-        || *code == SqlState::QUERY_CANCELED
-        // Connection exceptions, insufficient resources, operator intervention (shutting down,
-        // starting up).
-        || ["08", "53", "57"].iter().any(|class| code.code().starts_with(class));
+        || *code == SqlState::UNDEFINED_COLUMN
+        || *code == SqlState::LOCK_NOT_AVAILABLE
+        // Connection exceptions, rollbacks (deadlocks among them), insufficient resources, operator
+        // intervention (canceled, shutting down, starting up).
+        || ["08", "40", "53", "57"].iter().any(|class| code.code().starts_with(class));
     if is_transient { StoreError::Unavailable(error) } else { StoreError::Query(error) }
 }
 

@@ -35,10 +35,10 @@ impl Routing<'_> {
     /// The homes of these keys by real requests.
     async fn homes_by_request(&self, count: usize) -> Result<Homes> {
         let home = |key: AffinityKey| async move {
-            // An instance serves the 405 too, without a side effect.
+            // An instance serves the 405 of this method too, without a side effect.
             let request = self
                 .api
-                .request(Method::GET, SESSIONS)
+                .request(Method::PATCH, SESSIONS)
                 .header(headers::AFFINITY_KEY, key.to_string());
             let response = Response::to(request).await?;
             ensure!(response.status == 405 && response.stamp().key == Some(key), "{response}");

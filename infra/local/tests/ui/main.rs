@@ -1,5 +1,5 @@
-//! The pages in a browser: starts a stack for the tests of `infra/ui-tests`, which need Chromium and
-//! packages of npm. `make test-ui` installs both.
+//! The pages in a browser: starts a stack for the tests of `infra/ui-tests`, which need Chromium
+//! and packages of npm. `make test-ui` installs both.
 
 use std::path::Path;
 use std::process::Stdio;

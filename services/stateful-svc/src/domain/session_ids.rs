@@ -118,7 +118,8 @@ fn masked(id: &SessionId, pad: ShortDigest) -> SessionId {
     SessionId::from_parts(id.affinity_key(), std::array::from_fn(|i| secret[i] ^ pad[i]))
 }
 
-/// A session id that only its reservation or seal can open. It has the form of an id but grants no access.
+/// A session id that only its reservation or seal can open. It has the form of an id but grants no
+/// access.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SealedId(SessionId);
 

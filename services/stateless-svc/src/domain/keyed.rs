@@ -27,7 +27,8 @@ impl KeyDigests {
         Self(hmac::Key::new(hmac::HMAC_SHA256, secret.as_bytes()))
     }
 
-    /// The identity of a request of a caller: the kind, and the user. `input` is all that the response depends on.
+    /// The identity of a request of a caller: the kind, and the user. `input` is all that the
+    /// response depends on.
     pub fn keyed(
         &self,
         key: IdempotencyKey,

@@ -253,7 +253,8 @@ impl Auth {
         given: wire::Login,
         initiator: &Initiator,
     ) -> Result<HttpResponse, ApiError> {
-        // No user has a malformed name: the response is that of an unknown one, after the same work.
+        // No user has a malformed name: the response is that of an unknown one, after the same
+        // work.
         let Ok(user) = given.username.parse::<Username>() else {
             let password = Password::given(&given.password);
             self.passwords.verify(password, None).await.map_err(hash_failed)?;

@@ -335,13 +335,13 @@ async fn changes_outlive_their_partition(stack: &Stack, log: &Log<'_>) -> Result
     assert!(grant(stack, "guessed", "instructor")?.status.success());
     assert_eq!(log.rows(in_default).await?, before + 2, "a change is recorded without a partition");
 
-    stack.start_component("stateless-1").await?;
+    let after = before + 1 + a_change_waits_for_its_partition(stack, log).await?;
     until("the rows are in their partition", async || {
         Ok((log.rows(in_default).await? == 0).then_some(()))
     })
     .await?;
-    assert_eq!(log.rows(&format!("SELECT count(*) FROM {current}")).await?, before + 1);
-    assert_eq!(log.rows("SELECT count(*) FROM audit_log").await?, before + 1);
+    assert_eq!(log.rows(&format!("SELECT count(*) FROM {current}")).await?, after);
+    assert_eq!(log.rows("SELECT count(*) FROM audit_log").await?, after);
     let old = "SELECT count(*) FROM pg_class WHERE relname = 'audit_log_2020_02'";
     assert_eq!(log.rows(old).await?, 0, "older than the retention");
     until("the old key is deleted", async || {
@@ -357,4 +357,44 @@ async fn changes_outlive_their_partition(stack: &Stack, log: &Log<'_>) -> Result
     .await?;
     assert_eq!(newest["entries"][0]["object"], "guessed");
     Ok(())
+}
+
+/// Starts the service, which creates the missing partition, and adds an entry while it waits to do
+/// so: behind it, then, so that it exists when the entry is added. Returns how many were added.
+async fn a_change_waits_for_its_partition(stack: &Stack, log: &Log<'_>) -> Result<i64> {
+    let mut database = database(stack).await?;
+    let reader = database.transaction().await?;
+    reader.query("SELECT FROM audit_log", &[]).await?;
+    let waiting = "SELECT count(*) FROM pg_locks JOIN pg_class c ON c.oid = relation \
+                   WHERE NOT granted AND c.relname LIKE 'audit_log%' AND mode = ";
+    let service_waits = format!("{waiting} 'AccessExclusiveLock'");
+    let change_waits = format!("{waiting} 'RowExclusiveLock'");
+    let mut changes = 0;
+    let change = loop {
+        changes += 1;
+        stack.start_component("stateless-1").await?;
+        until("the service waits", async || {
+            Ok((log.rows(&service_waits).await? == 1).then_some(()))
+        })
+        .await?;
+        let client = super::database(stack).await?;
+        let change = tokio::spawn(async move {
+            let sql = "INSERT INTO audit_log (id, at, actor_kind, action) VALUES \
+                       (gen_random_uuid(), now(), 'operator', 'user_changed')";
+            client.execute(sql, &[]).await
+        });
+        let waits = until("the change waits too", async || {
+            let waits = log.rows(&change_waits).await? == 1;
+            Ok((waits || change.is_finished()).then_some(waits))
+        });
+        if waits.await? {
+            break change;
+        }
+        // The service gave up before, as it does within a second.
+        change.await??;
+        stack.stop("stateless-1").await?;
+    };
+    reader.commit().await?;
+    change.await?.context("the change that waited")?;
+    Ok(changes)
 }

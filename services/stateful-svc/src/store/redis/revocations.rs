@@ -21,8 +21,8 @@ const KEPT_FOR: Duration = Duration::from_hours(1);
 const VISITED_AT_ONCE: usize = 256;
 
 impl RedisStore {
-    /// Stores the user's `not_before` first and reads its index then; a create does it the other way
-    /// round. So either this finds the new session, or the create finds `not_before`.
+    /// Stores the user's `not_before` first and reads its index then; a create does it the other
+    /// way round. So either this finds the new session, or the create finds `not_before`.
     pub(in crate::store) async fn revoke_tokens(
         &self,
         owner: ShortDigest,

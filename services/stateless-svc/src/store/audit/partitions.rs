@@ -23,6 +23,11 @@ const TIMEOUT: Duration = Duration::from_mins(2);
 /// Changes wait meanwhile, so it gives up before they do, and tries again later.
 const LIMITS: &str = "SET LOCAL lock_timeout = '1s'; SET LOCAL statement_timeout = '60s'";
 
+/// Changes and readers wait here, at the table, and not at one of its partitions: a change that
+/// waits at the default one when its row gets a partition is rejected with a violated constraint.
+const LOCK: &str = "LOCK TABLE ONLY audit_log IN ACCESS EXCLUSIVE MODE; \
+                    LOCK TABLE audit_log_default IN ACCESS EXCLUSIVE MODE";
+
 /// Creates and drops partitions. Any number of instances may do it; one at a time does.
 pub struct Partitions {
     pool: Pool,
@@ -92,11 +97,16 @@ impl Partitions {
         wanted.extend(months(&change, kept).await?.into_iter().filter(|month| *month >= first));
         wanted.sort_unstable();
         wanted.dedup();
-        for month in wanted.iter().filter(|month| !present.contains(month)) {
-            create(&change, *month).await?;
+        wanted.retain(|month| !present.contains(month));
+        let expired: Vec<_> = present.into_iter().filter(|month| *month < first).collect();
+        if !wanted.is_empty() || !expired.is_empty() {
+            change.batch_execute(LOCK).await?;
+        }
+        for month in wanted {
+            create(&change, month).await?;
             tracing::info!(partition = month.partition(), "created a partition of the audit log");
         }
-        for month in present.iter().filter(|month| **month < first) {
+        for month in expired {
             change.batch_execute(&format!("DROP TABLE {}", month.partition())).await?;
             tracing::info!(partition = month.partition(), "dropped a partition of the audit log");
         }
@@ -118,13 +128,12 @@ async fn months(
 }
 
 /// Creates the partition of a month, with the rows of the month that the default one has. Nobody
-/// writes there meanwhile, so none is left.
+/// writes there meanwhile, since the caller holds [`LOCK`], so none is left.
 async fn create(change: &Transaction<'_>, month: Month) -> Result<(), tokio_postgres::Error> {
     let (partition, begin, end) = (month.partition(), month.begin(), month.plus(1).begin());
     change
         .batch_execute(&format!(
-            "LOCK TABLE audit_log_default IN ACCESS EXCLUSIVE MODE; \
-             CREATE TABLE {partition} (LIKE audit_log INCLUDING DEFAULTS INCLUDING CONSTRAINTS); \
+            "CREATE TABLE {partition} (LIKE audit_log INCLUDING DEFAULTS INCLUDING CONSTRAINTS); \
              WITH moved AS (DELETE FROM audit_log_default \
                             WHERE at >= '{begin}' AND at < '{end}' RETURNING *) \
              INSERT INTO {partition} SELECT * FROM moved; \
