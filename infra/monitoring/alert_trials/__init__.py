@@ -1,0 +1,1 @@
+"""Trials of the alerts on a local stack: `make alerts-test`."""
