@@ -197,16 +197,17 @@ def accounts():
     recorded = "sum by (action) (rate(accounts_audit_recorded_total[$__rate_interval]))"
     return board("tandem-accounts", "Tandem: accounts", "Users, logins, and what the audit log records of them.", [
         ("Now", [
-            number("Registered, 24 h", "short", "sum(increase(accounts_registered_total[24h]))", span=6),
+            number("Users", "short", "sum(max by (role, state) (accounts_users))", "Deleted ones do not count.", span=6),
             number("Logins/min", "short", '60 * service:accounts_logins:rate5m{outcome="accepted"}', span=6),
             number("Refused logins/min", "short", '60 * sum(service:accounts_logins:rate5m{outcome=~"rejected|must_wait"})', "Alerts at 60.", span=6),
             number("Passwords that wait", "short", "sum(accounts_password_queue)", "For a hash.", span=6),
         ]),
         ("Users and logins", [
-            graph("Registrations", "ops", [("registered", "sum(rate(accounts_registered_total[$__rate_interval]))")]),
+            graph("Users by role", "short", [("{{role}} {{state}}", "max by (role, state) (accounts_users)")], "Each instance counts all of them every minute.", span=12),
+            graph("Registrations", "ops", [("registered", "sum(rate(accounts_registered_total[$__rate_interval]))")], span=12),
             graph("Logins by outcome", "ops", [("{{outcome}}", "sum by (outcome) (rate(accounts_logins_total[$__rate_interval]))")],
-                  "rejected: an unknown user or a wrong password. must_wait: after failures. failed: overload, an outage or an invalid body."),
-            graph("Password queue", "short", [("{{instance}}", "accounts_password_queue")], "16 wait for each thread; the next gets 503. Alerts at 8."),
+                  "rejected: an unknown user or a wrong password. must_wait: after failures. failed: overload, an outage or an invalid body.", span=12),
+            graph("Password queue", "short", [("{{instance}}", "accounts_password_queue")], "16 wait for each thread; the next gets 503. Alerts at 8.", span=12),
         ]),
         ("Tokens", [
             graph("Refresh tokens used twice", "short", [("{{instance}}", "increase(accounts_refresh_tokens_reused_total[15m])")], "Each ended its login; alerts."),

@@ -1,7 +1,8 @@
 //! Metrics of accounts.
 
 use prometheus::core::Collector;
-use prometheus::{IntCounter, IntCounterVec, IntGauge, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use proto_contracts::Role;
 
 use crate::passwords::PasswordHasher;
 
@@ -31,9 +32,10 @@ impl LoginOutcome {
     }
 }
 
-/// Counts registrations, logins and reused refresh tokens. Cheap to clone.
+/// Counts users, registrations, logins and reused refresh tokens. Cheap to clone.
 #[derive(Clone)]
 pub struct AuthMetrics {
+    users: IntGaugeVec,
     registered: IntCounter,
     logins: IntCounterVec,
     reused: IntCounter,
@@ -45,6 +47,10 @@ impl AuthMetrics {
     /// # Errors
     /// When a metric of the same name is registered.
     pub fn register(registry: &Registry, passwords: PasswordHasher) -> prometheus::Result<Self> {
+        let users = IntGaugeVec::new(
+            Opts::new("accounts_users", "Users by role and state, as this instance last counted"),
+            &["role", "state"],
+        )?;
         let registered = IntCounter::new("accounts_registered_total", "Registered users")?;
         let logins = IntCounterVec::new(
             Opts::new("accounts_logins_total", "Logins by outcome"),
@@ -59,11 +65,18 @@ impl AuthMetrics {
             "Refresh tokens that were used twice, which ended their login",
         )?;
         let waiting = IntGauge::new("accounts_password_queue", "Passwords that wait for a hash")?;
+        registry.register(Box::new(users.clone()))?;
         registry.register(Box::new(registered.clone()))?;
         registry.register(Box::new(logins.clone()))?;
         registry.register(Box::new(reused.clone()))?;
         registry.register(Box::new(Queue { passwords, waiting }))?;
-        Ok(Self { registered, logins, reused })
+        Ok(Self { users, registered, logins, reused })
+    }
+
+    /// Shows how many users of this role are disabled or not.
+    pub fn users(&self, role: Role, is_disabled: bool, count: i64) {
+        let state = if is_disabled { "disabled" } else { "active" };
+        self.users.with_label_values(&[role.as_str(), state]).set(count);
     }
 
     /// Counts a registered user.

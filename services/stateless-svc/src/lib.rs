@@ -18,6 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
+use proto_contracts::Role;
 use service_kit::health::{HealthBuilder, Need};
 use service_kit::redis::RedisTimeouts;
 use service_kit::server::{BindError, Server};
@@ -30,7 +31,7 @@ use issuer::{Issuer, KeysError};
 use passwords::{HashError, PasswordHasher};
 use relay::{Relay, RelayMetrics};
 use routes::{App, Auth, Repetitions};
-use store::accounts::Accounts;
+use store::accounts::{Accounts, UserCount};
 use store::attempts::SharedAttempts;
 use store::audit::{AuditLog, AuditMetrics, Partitions, Refusals};
 use store::cache::DocumentCache;
@@ -41,6 +42,9 @@ use store::revocations::Revocations;
 
 /// The prefix of instance names whose number is resolved by DNS: `stateless-3`.
 pub const KIND: &str = "stateless";
+/// How often the users are counted.
+const COUNT_USERS: Duration = Duration::from_mins(1);
+
 /// The service could not be built.
 #[derive(Debug, thiserror::Error)]
 pub enum BuildError {
@@ -100,12 +104,13 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let accounts = Accounts::new(postgres.clone(), audited.clone());
     let refusals = Refusals::new(postgres.clone(), audited.clone());
     let keys = IdempotencyKeys::new(postgres.clone());
+    let auth_metrics = AuthMetrics::register(metrics.registry(), passwords.clone())?;
     let auth = web::Data::new(Auth {
         accounts: accounts.clone(),
-        passwords: passwords.clone(),
+        passwords,
         issuer: issuer.clone(),
         attempts: SharedAttempts::new(redis),
-        metrics: AuthMetrics::register(metrics.registry(), passwords)?,
+        metrics: auth_metrics.clone(),
         audit: AuditLog::new(postgres.clone()),
         refusals: refusals.clone(),
         repetitions: Repetitions {
@@ -130,11 +135,38 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     tokio::spawn(async {
         migrations::run_until_current(postgres, schema).await;
         let relay = relay.run(accounts.revoked());
-        tokio::join!(partitions.maintain_hourly(), delete_expired_daily(accounts, keys), relay);
+        tokio::join!(
+            partitions.maintain_hourly(),
+            count_users(accounts.clone(), auth_metrics),
+            delete_expired_daily(accounts, keys),
+            relay,
+        );
     });
     tokio::spawn(refusals.clone().write_continually());
     tokio::spawn(issuer.follow_keys());
     Ok(server.on_stop(async move { refusals.write().await }))
+}
+
+/// Counts the users now, and every minute.
+async fn count_users(accounts: Accounts, metrics: AuthMetrics) {
+    loop {
+        match accounts.count().await {
+            Ok(counts) => {
+                for role in Role::ALL {
+                    for is_disabled in [false, true] {
+                        // A kind without users is in no row.
+                        let kind = |count: &&UserCount| {
+                            count.role == role && count.is_disabled == is_disabled
+                        };
+                        let users = counts.iter().find(kind).map_or(0, |count| count.users);
+                        metrics.users(role, is_disabled, users);
+                    }
+                }
+            }
+            Err(error) => tracing::warn!(cause = chain(&error), "cannot count the users"),
+        }
+        tokio::time::sleep(COUNT_USERS).await;
+    }
 }
 
 /// Deletes expired logins and keys now, and again and again. Any number of instances may do it.

@@ -51,6 +51,16 @@ pub enum ChangeError {
     Store(#[from] StoreError),
 }
 
+/// The number of users of one kind.
+pub struct UserCount {
+    /// What they may do.
+    pub role: Role,
+    /// Whether they cannot log in.
+    pub is_disabled: bool,
+    /// How many.
+    pub users: i64,
+}
+
 /// A user who can log in, with the password's PHC string.
 pub struct Credentials {
     /// The user.
@@ -161,6 +171,28 @@ impl Accounts {
             })
             .await?;
         rows.iter().map(account).collect()
+    }
+
+    /// How many users have each role and are disabled or not, without the deleted ones.
+    ///
+    /// # Errors
+    /// See [`StoreError`].
+    pub async fn count(&self) -> Result<Vec<UserCount>, StoreError> {
+        let rows = self
+            .run(async |client| {
+                let sql = "SELECT role, disabled_at IS NOT NULL AS is_disabled, count(*) FROM users \
+                           WHERE deleted_at IS NULL GROUP BY 1, 2";
+                client.query_typed(sql, &[]).await
+            })
+            .await?;
+        let count = |row: &Row| {
+            Ok(UserCount {
+                role: role(row)?,
+                is_disabled: row.try_get("is_disabled").map_err(StoreError::row)?,
+                users: row.try_get("count").map_err(StoreError::row)?,
+            })
+        };
+        rows.iter().map(count).collect()
     }
 
     /// Changes a user. A disabled user's logins end.
@@ -318,13 +350,17 @@ async fn has_admin(transaction: &Transaction<'_>) -> Result<bool, tokio_postgres
     transaction.query_typed_one(sql, &[]).await?.try_get(0)
 }
 
+fn role(row: &Row) -> Result<Role, StoreError> {
+    let role: &str = row.try_get("role").map_err(StoreError::row)?;
+    role.parse().map_err(StoreError::row)
+}
+
 fn account(row: &Row) -> Result<Account, StoreError> {
     let id: &str = row.try_get("id").map_err(StoreError::row)?;
-    let role: &str = row.try_get("role").map_err(StoreError::row)?;
     Ok(Account {
         id: id.parse().map_err(StoreError::row)?,
         name: row.try_get("name").map_err(StoreError::row)?,
-        role: role.parse::<Role>().map_err(StoreError::row)?,
+        role: role(row)?,
         created_at: row.try_get("created_at").map_err(StoreError::row)?,
         is_disabled: row
             .try_get::<_, Option<jiff::Timestamp>>("disabled_at")

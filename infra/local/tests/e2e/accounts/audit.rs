@@ -356,7 +356,7 @@ async fn changes_outlive_their_partition(stack: &Stack, log: &Log<'_>) -> Result
     })
     .await?;
     assert_eq!(newest["entries"][0]["object"], "guessed");
-    Ok(())
+    users_are_counted(stack, log).await
 }
 
 /// Starts the service, which creates the missing partition, and adds an entry while it waits to do
@@ -379,8 +379,8 @@ async fn a_change_waits_for_its_partition(stack: &Stack, log: &Log<'_>) -> Resul
         .await?;
         let client = super::database(stack).await?;
         let change = tokio::spawn(async move {
-            let sql = "INSERT INTO audit_log (id, at, actor_kind, action) VALUES \
-                       (gen_random_uuid(), now(), 'operator', 'user_changed')";
+            let sql = "INSERT INTO audit_log (id, at, actor_kind, action, object) VALUES \
+                       (gen_random_uuid(), now(), 'operator', 'user_changed', 'guessed')";
             client.execute(sql, &[]).await
         });
         let waits = until("the change waits too", async || {
@@ -397,4 +397,24 @@ async fn a_change_waits_for_its_partition(stack: &Stack, log: &Log<'_>) -> Resul
     reader.commit().await?;
     change.await?.context("the change that waited")?;
     Ok(changes)
+}
+
+/// By the instance that was restarted just now: each minute would be too late here.
+async fn users_are_counted(stack: &Stack, log: &Log<'_>) -> Result<()> {
+    let kinds = "SELECT role || ' ' || CASE WHEN disabled_at IS NULL THEN 'active' ELSE 'disabled' END, \
+                 count(*) FROM users WHERE deleted_at IS NULL GROUP BY 1";
+    let mut lines = Vec::new();
+    for row in log.database.query(kinds, &[]).await? {
+        let (kind, count): (String, i64) = (row.try_get(0)?, row.try_get(1)?);
+        let (role, state) = kind.split_once(' ').context("role and state")?;
+        lines.push(format!("accounts_users{{role=\"{role}\",state=\"{state}\"}} {count}"));
+    }
+    assert!(lines.len() >= 2, "{lines:?}");
+    lines.push("accounts_users{role=\"user\",state=\"disabled\"} 0".to_owned());
+    let instance = Api::on_instance(stack, "stateless-1")?;
+    until("the users are counted", async || {
+        let metrics = String::from_utf8(instance.get("/metrics").await?.body)?;
+        Ok(lines.iter().all(|line| metrics.lines().any(|shown| shown == line)).then_some(()))
+    })
+    .await
 }
