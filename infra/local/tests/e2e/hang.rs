@@ -23,8 +23,9 @@ const HANG_AT: Duration = Duration::from_secs(5);
 const END: Duration = Duration::from_secs(15);
 /// Limit for the recovery of latencies after the instances begin to hang.
 const RECOVERY: Duration = Duration::from_secs(5);
-/// Allowance for a machine that is busy with other tests.
-const FLOOR: Duration = Duration::from_millis(60);
+/// A request that meets an instance that hangs takes longer: 2 s, the default `attempt_timeout_ms`.
+/// A machine that is busy with other tests is far below.
+const MEETS_NONE: Duration = Duration::from_secs(1);
 
 /// When a request was sent, and the latency of its response.
 struct Timed {
@@ -58,8 +59,8 @@ async fn latency_recovers_when_an_instance_of_each_pool_hangs() -> Result<()> {
          {hanging:?} in the {} s after it, {recovered:?} from then on",
         RECOVERY.as_secs()
     );
-    ensure!(hanging > normal, "the instances did hang");
-    ensure!(recovered <= (normal * 3 / 2).max(FLOOR), "p99 is {recovered:?} instead of {normal:?}");
+    ensure!(hanging > MEETS_NONE, "the instances did hang");
+    ensure!(recovered < MEETS_NONE, "p99 is {recovered:?} instead of {normal:?}");
     Ok(())
 }
 
