@@ -55,6 +55,14 @@ actions! {
     LoggedOut = "logged_out",
     /// A refresh token was used twice, which ended its login.
     RefreshTokenReused = "refresh_token_reused",
+    /// A product was added.
+    ProductCreated = "product_created",
+    /// A product was changed.
+    ProductChanged = "product_changed",
+    /// A product was deleted.
+    ProductDeleted = "product_deleted",
+    /// Units were taken from a product's stock.
+    ProductReserved = "product_reserved",
     /// Logins with an unknown user or a wrong password.
     LoginRejected = "login_rejected",
     /// Changes of a password with a wrong present one.
@@ -84,8 +92,8 @@ pub struct AuditQuery {
     /// Only what this user did.
     #[schemars(regex(pattern = "^[a-z0-9._-]{3,64}$"))]
     pub actor: Option<String>,
-    /// Only changes of this user.
-    #[schemars(regex(pattern = "^[a-z0-9._-]{3,64}$"))]
+    /// Only changes of this user, or of a product: `product:p001`.
+    #[schemars(regex(pattern = "^([a-z0-9._-]{3,64}|product:[A-Za-z0-9_-]{1,64})$"))]
     pub object: Option<String>,
     /// Only this action.
     pub action: Option<AuditAction>,
@@ -108,7 +116,7 @@ pub struct AuditEntry {
     pub actor_kind: String,
     /// The username of the user who did it.
     pub actor: Option<String>,
-    /// The username of the user that was changed.
+    /// What was changed: the username of a user, or `product:` and the id of a product.
     pub object: Option<String>,
     /// The request that did it.
     pub request_id: Option<RequestId>,

@@ -1,7 +1,7 @@
 //! Bodies of `/products`.
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::timestamp::Timestamp;
 
@@ -9,6 +9,79 @@ use crate::timestamp::Timestamp;
 pub const MAX_PAGE: u32 = 100;
 /// The products on a page when the client names no `limit`.
 pub const DEFAULT_PAGE: u32 = 20;
+
+/// The most characters of a name.
+pub const MAX_PRODUCT_NAME_CHARS: usize = 200;
+/// The most units of one reservation.
+pub const MAX_QUANTITY: i32 = 1_000_000;
+
+/// Body of `POST /products`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NewProduct {
+    /// 1 to 64 letters, digits, `_` or `-`. Without one, the service chooses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(regex(pattern = "^[A-Za-z0-9_-]{1,64}$"))]
+    pub id: Option<String>,
+    /// Its name, 1 to 200 characters, none of them a control character.
+    #[schemars(length(min = 1, max = 200))]
+    pub name: String,
+    /// Price in the shop's currency: a decimal string with at most ten digits before the point and
+    /// two after it.
+    #[schemars(regex(pattern = r"^(0|[1-9][0-9]{0,9})(\.[0-9]{1,2})?$"))]
+    pub price: String,
+    /// Units in stock.
+    #[schemars(range(min = 0))]
+    pub stock: i32,
+}
+
+/// Body of `PATCH /products/{product_id}`: a merge patch (RFC 7396). No field can be removed.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(default)]
+pub struct PatchProduct {
+    /// Its name, 1 to 200 characters, none of them a control character.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
+    #[schemars(with = "String", length(min = 1, max = 200))]
+    pub name: Option<String>,
+    /// Price in the shop's currency: a decimal string with at most ten digits before the point and
+    /// two after it.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
+    #[schemars(with = "String", regex(pattern = r"^(0|[1-9][0-9]{0,9})(\.[0-9]{1,2})?$"))]
+    pub price: Option<String>,
+    /// Units in stock.
+    #[serde(skip_serializing_if = "Option::is_none", deserialize_with = "not_null")]
+    #[schemars(with = "i32", range(min = 0))]
+    pub stock: Option<i32>,
+}
+
+/// A field that may be absent, but not null: in a merge patch null removes a field.
+fn not_null<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: Deserializer<'de>,
+{
+    T::deserialize(deserializer).map(Some)
+}
+
+/// Body of `POST /products/{product_id}/reservations`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct NewReservation {
+    /// Units to take from the stock, 1 to 1,000,000.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub quantity: i32,
+}
+
+/// Units that were taken from a product's stock.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Reservation {
+    /// Identifies it: a UUID.
+    pub id: String,
+    /// The product.
+    pub product_id: String,
+    /// Units that were taken.
+    pub quantity: i32,
+    /// When it was made.
+    pub created_at: Timestamp,
+}
 
 /// One product.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]

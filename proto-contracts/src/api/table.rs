@@ -117,10 +117,17 @@ api! {
         /// The catalogue, paged.
         Products "/api/v1/stateless/products" {
             list_products: Get stateless::LIST_PRODUCTS;
+            create_product: Post stateless::CREATE_PRODUCT;
         }
         /// One product.
         Product "/api/v1/stateless/products/{product_id}" {
             get_product: Get stateless::GET_PRODUCT;
+            patch_product: Patch stateless::PATCH_PRODUCT;
+            delete_product: Delete stateless::DELETE_PRODUCT;
+        }
+        /// Units taken from a product's stock.
+        Reservations "/api/v1/stateless/products/{product_id}/reservations" {
+            reserve_product: Post stateless::RESERVE_PRODUCT;
         }
         /// A new user.
         Register "/api/v1/auth/register" {

@@ -156,6 +156,13 @@ error_codes! {
     ProductNotFound = "product_not_found", "There is no such product", repeat Changed;
         cause "No product has this id.";
         cure "Read the list of products for the ids that exist.";
+    ProductExists = "product_exists", "A product has this id", repeat Changed;
+        cause "The request adds a product with an id that another product has. Nothing was changed.";
+        cure "Choose another id, or omit it: the service chooses one. Change the existing product by \
+            PATCH.";
+    OutOfStock = "out_of_stock", "The stock does not suffice", repeat Changed;
+        cause "Fewer units are in stock than the reservation would take. Nothing was reserved.";
+        cure "Reserve as many units as the detail says, or fewer, or wait until the stock is filled up.";
     PoolNotFound = "pool_not_found", "There is no such pool", repeat Changed;
         cause "The gateway has no pool of this name.";
         cure "Use `stateless` or `stateful`.";
@@ -324,6 +331,10 @@ error_codes! {
         repeat IfIdempotent;
         cause "The database did not respond in time.";
         cure "Wait for the seconds of `Retry-After`, then repeat the request.";
+    CacheUnavailable = "cache_unavailable", "The cache is unavailable", repeat Safe;
+        cause "The cache could not be told that the catalogue changes, and would have served old \
+            data. So nothing was changed.";
+        cure "Wait for the seconds of `Retry-After`, then repeat the request.";
     UpstreamTimeout = "upstream_timeout", "The instance took too long to respond",
         repeat IfIdempotent;
         cause "An instance did not respond in time. It may or may not have processed the request.";
@@ -376,6 +387,8 @@ impl ErrorCode {
             | Self::TooManySessions
             | Self::InstanceExists
             | Self::UsernameTaken
+            | Self::ProductExists
+            | Self::OutOfStock
             | Self::LastAdmin
             | Self::LastInstance
             | Self::WrongState
@@ -407,7 +420,8 @@ impl ErrorCode {
             | Self::SessionStoreUnavailable
             | Self::LoginsUnavailable
             | Self::TokenKeysUnavailable
-            | Self::DatabaseUnavailable => 503,
+            | Self::DatabaseUnavailable
+            | Self::CacheUnavailable => 503,
             Self::UpstreamTimeout => 504,
             Self::VersionNotSupported => 505,
             Self::StateNotSaved => 507,

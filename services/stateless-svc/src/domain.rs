@@ -7,6 +7,7 @@ pub mod calculation;
 pub mod drawing;
 mod hex;
 pub mod keyed;
+pub mod outcome;
 pub mod page;
 pub mod product;
 pub mod refresh_token;

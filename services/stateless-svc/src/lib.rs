@@ -35,8 +35,10 @@ use store::accounts::{Accounts, UserCount};
 use store::attempts::SharedAttempts;
 use store::audit::{AuditLog, AuditMetrics, Partitions, Refusals};
 use store::cache::DocumentCache;
+use store::database::Database;
 use store::idempotency::IdempotencyKeys;
 use store::migrations::{self, Schema};
+use store::product_changes::ProductChanges;
 use store::products::Products;
 use store::revocations::Revocations;
 
@@ -92,18 +94,21 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
         })
         .dependency("redis", Need::Optional, move || service_kit::redis::probe(cache.clone()))
         .build();
+    let audited = AuditMetrics::register(metrics.registry())?;
+    let database = Database::new(postgres.clone());
+    let documents = Arc::new(DocumentCache::new(redis.clone(), metrics.registry())?);
     let app = web::Data::new(App {
         instance: config.service.instance.clone(),
         started: std::time::Instant::now(),
-        products: Products::new(postgres.clone()),
-        documents: Arc::new(DocumentCache::new(redis.clone(), metrics.registry())?),
+        products: Products::new(database.clone()),
+        changes: ProductChanges::new(database.clone(), Arc::clone(&documents), audited.clone()),
+        documents,
     });
     let issuer = Issuer::new(config.issuer)?;
     let passwords = PasswordHasher::new(config.password_threads)?;
-    let audited = AuditMetrics::register(metrics.registry())?;
     let accounts = Accounts::new(postgres.clone(), audited.clone());
     let refusals = Refusals::new(postgres.clone(), audited.clone());
-    let keys = IdempotencyKeys::new(postgres.clone());
+    let keys = IdempotencyKeys::new(database);
     let auth_metrics = AuthMetrics::register(metrics.registry(), passwords.clone())?;
     let auth = web::Data::new(Auth {
         accounts: accounts.clone(),

@@ -10,6 +10,8 @@ mod identity;
 mod info;
 mod initiator;
 mod openapi;
+mod product_changes;
+mod product_document;
 mod products;
 mod random;
 mod refresh_cookie;
@@ -31,7 +33,11 @@ pub fn mount(api: &mut ServiceConfig) {
         calculate: handler(calculate::calculate),
         draw_random: handler(random::random),
         list_products: handler(products::list),
+        create_product: handler(product_changes::create),
         get_product: handler(products::read),
+        patch_product: handler(product_changes::patch),
+        delete_product: handler(product_changes::delete),
+        reserve_product: handler(product_changes::reserve),
         register: handler(auth::register),
         log_in: handler(auth::log_in),
         refresh: handler(auth::refresh),

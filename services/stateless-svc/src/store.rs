@@ -9,9 +9,11 @@ pub mod accounts;
 pub mod attempts;
 pub mod audit;
 pub mod cache;
+pub mod database;
 mod flights;
 pub mod idempotency;
 pub mod migrations;
+pub mod product_changes;
 pub mod products;
 pub mod revocations;
 

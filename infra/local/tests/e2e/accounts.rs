@@ -23,7 +23,7 @@ mod kills;
 mod lost_commits;
 mod matrix;
 mod pgbouncer;
-mod users;
+pub(crate) mod users;
 
 const AUTH: &str = "/api/v1/auth";
 const PASSWORD: &str = "correct horse battery staple";
@@ -50,7 +50,7 @@ async fn accounts() -> Result<()> {
 }
 
 /// A client of the stack's database.
-async fn database(stack: &Stack) -> Result<tokio_postgres::Client> {
+pub(crate) async fn database(stack: &Stack) -> Result<tokio_postgres::Client> {
     let url = stack.database_url();
     let (client, connection) =
         tokio_postgres::connect(url.expose_secret(), tokio_postgres::NoTls).await?;
@@ -62,7 +62,7 @@ async fn post(api: &Api, path: &str, body: Value) -> Result<Response> {
     api.post(&format!("{AUTH}/{path}"), &body).await
 }
 
-async fn register(api: &Api, username: &str) -> Result<User> {
+pub(crate) async fn register(api: &Api, username: &str) -> Result<User> {
     let body = json!({"username": username, "name": username, "password": PASSWORD});
     let response = post(api, "register", body).await?;
     anyhow::ensure!(response.status == 201, "{response}");
@@ -73,7 +73,7 @@ async fn log_in(api: &Api, username: &str, password: &str) -> Result<Response> {
     post(api, "login", json!({"username": username, "password": password})).await
 }
 
-async fn tokens(api: &Api, username: &str) -> Result<Tokens> {
+pub(crate) async fn tokens(api: &Api, username: &str) -> Result<Tokens> {
     let response = log_in(api, username, PASSWORD).await?;
     anyhow::ensure!(response.status == 200, "{response}");
     Ok(response.json())
@@ -83,7 +83,12 @@ async fn refresh(api: &Api, token: &str) -> Result<Response> {
     post(api, "refresh", json!({"refresh_token": token})).await
 }
 
-async fn with_token(api: &Api, method: Method, path: &str, token: &str) -> Result<Response> {
+pub(crate) async fn with_token(
+    api: &Api,
+    method: Method,
+    path: &str,
+    token: &str,
+) -> Result<Response> {
     Response::to(api.request(method, path).bearer_auth(token)).await
 }
 

@@ -25,6 +25,7 @@ mod live;
 mod logs;
 mod membership;
 mod migrations;
+mod products;
 mod raw;
 mod redis_failover;
 mod response;

@@ -12,7 +12,7 @@ use crate::small_stack;
 
 /// What is written once a migration is applied, so that the next ones meet it: at least one row of
 /// each new table.
-const DATA: [(u32, &str); 4] = [
+const DATA: [(u32, &str); 5] = [
     (
         3,
         "INSERT INTO users (id, name, password_hash) VALUES ('ada', 'Ada Ω', '$argon2id$x'); \
@@ -39,6 +39,13 @@ const DATA: [(u32, &str); 4] = [
         6,
         "INSERT INTO idempotency_keys (key, fingerprint, account) \
          VALUES (sha256('key'), sha256('request'), '{\"id\": \"ada\"}')",
+    ),
+    (
+        7,
+        "INSERT INTO reservations (id, product_id, user_id, quantity) \
+         VALUES (gen_random_uuid(), 'p001', 'ada', 2); \
+         INSERT INTO idempotency_keys (key, fingerprint, outcome) \
+         VALUES (sha256('key 7'), sha256('request'), '{\"product\": {\"id\": \"p001\"}}')",
     ),
 ];
 

@@ -12,6 +12,7 @@ use uuid::Uuid;
 
 use super::account::{Account, Username};
 use super::keyed::Keyed;
+use super::product::{Product, ProductId};
 
 /// Who makes a change, and by which request. Handlers take it from the request; every change of
 /// the store gets it.
@@ -69,23 +70,69 @@ impl Actor {
     }
 }
 
+/// What a change is about.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Object {
+    User(Username),
+    Product(ProductId),
+}
+
+/// What the name of a product begins with. No username has a colon.
+const PRODUCT: &str = "product:";
+
+impl fmt::Display for Object {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::User(user) => user.fmt(f),
+            Self::Product(product) => write!(f, "{PRODUCT}{product}"),
+        }
+    }
+}
+
+/// The text names nothing that the log knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("must be a username, or `product:` and the id of a product")]
+pub struct InvalidObject;
+
+impl FromStr for Object {
+    type Err = InvalidObject;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.strip_prefix(PRODUCT) {
+            Some(id) => id.parse().map(Self::Product).map_err(|_| InvalidObject),
+            None => text.parse().map(Self::User).map_err(|_| InvalidObject),
+        }
+    }
+}
+
+impl From<&Username> for Object {
+    fn from(user: &Username) -> Self {
+        Self::User(user.clone())
+    }
+}
+
+impl From<&ProductId> for Object {
+    fn from(product: &ProductId) -> Self {
+        Self::Product(product.clone())
+    }
+}
+
 /// One change, as it is recorded in its transaction. It never holds a password, a token or the id
 /// of a session.
 #[derive(Clone, Debug)]
-pub struct Entry<'a> {
+pub struct Entry {
     pub action: Action,
-    /// The user that was changed.
-    pub object: &'a Username,
+    pub object: Object,
     /// What was there before; `None` where nothing was.
     pub before: Option<Value>,
     /// What is there now.
     pub after: Option<Value>,
 }
 
-impl<'a> Entry<'a> {
+impl Entry {
     /// An action of which there is no more to say.
-    pub const fn new(action: Action, object: &'a Username) -> Self {
-        Self { action, object, before: None, after: None }
+    pub fn new(action: Action, object: impl Into<Object>) -> Self {
+        Self { action, object: object.into(), before: None, after: None }
     }
 
     /// The end of logins.
@@ -93,6 +140,12 @@ impl<'a> Entry<'a> {
         self.after = Some(json!({ "logins_ended": count }));
         self
     }
+}
+
+/// What the audit log shows of a product.
+pub fn product_snapshot(product: &Product) -> Value {
+    let Product { id: _, name, price, stock, created_at: _ } = product;
+    json!({ "name": name, "price": format!("{price:.2}"), "stock": stock })
 }
 
 /// What the audit log shows of a user.
@@ -189,7 +242,7 @@ pub struct AuditPageRequest {
     pub limit: u32,
     pub before: Option<EntryId>,
     pub actor: Option<Username>,
-    pub object: Option<Username>,
+    pub object: Option<Object>,
     pub action: Option<Action>,
     pub from: Option<Timestamp>,
     pub to: Option<Timestamp>,
@@ -209,6 +262,19 @@ mod tests {
         let year_10000 = "e677d21fdc00-7000-8000-000000000000".replace('-', "");
         for bad in ["", "ada", "\0", "0190", &year_10000] {
             assert_eq!(bad.parse::<EntryId>(), Err(InvalidEntryId), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn an_object_has_one_name() {
+        for name in ["ada", "product:p001", "product:A_-9"] {
+            assert_eq!(
+                name.parse::<Object>().map(|object| object.to_string()),
+                Ok(name.to_owned())
+            );
+        }
+        for bad in ["", "Ada", "product:", "product:a b", "file:1", "Product:p001", "product:\0"] {
+            assert_eq!(bad.parse::<Object>(), Err(InvalidObject), "{bad:?}");
         }
     }
 

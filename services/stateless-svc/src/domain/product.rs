@@ -6,8 +6,16 @@ use std::str::FromStr;
 use jiff::Timestamp;
 use proto_contracts::products::{DEFAULT_PAGE, MAX_PAGE};
 use rust_decimal::Decimal;
+use uuid::Uuid;
 
 use super::page::{self, Cursor};
+
+mod change;
+
+pub use change::{
+    InvalidPrice, InvalidQuantity, NegativeStock, NewProduct, Price, ProductChange, Quantity,
+    Reservation, Stock,
+};
 
 /// 1 to 64 letters, digits, `_` or `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -17,6 +25,13 @@ impl ProductId {
     /// The id as text.
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+}
+
+impl ProductId {
+    /// A new id, in the order of time.
+    pub fn generate() -> Self {
+        Self(Uuid::now_v7().to_string())
     }
 }
 

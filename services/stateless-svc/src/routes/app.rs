@@ -6,6 +6,7 @@ use std::time::Instant;
 use proto_contracts::InstanceName;
 
 use crate::store::cache::DocumentCache;
+use crate::store::product_changes::ProductChanges;
 use crate::store::products::Products;
 
 /// Shared by the handlers of all workers.
@@ -16,6 +17,8 @@ pub struct App {
     pub started: Instant,
     /// The catalogue.
     pub products: Products,
+    /// Changes of it.
+    pub changes: ProductChanges,
     /// The cache in front of it.
     pub documents: Arc<DocumentCache>,
 }

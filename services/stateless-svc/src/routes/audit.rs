@@ -15,7 +15,7 @@ use service_kit::response;
 use super::auth::Auth;
 use super::replies::store_failed;
 use crate::domain::account::Username;
-use crate::domain::audit::{AuditPageRequest, EntryId, Recorded};
+use crate::domain::audit::{AuditPageRequest, EntryId, Object, Recorded};
 use crate::domain::page::{self, Cursor};
 
 pub(super) async fn list(
@@ -40,12 +40,8 @@ fn page_request(query: &AuditQuery) -> Result<AuditPageRequest, ApiError> {
     if !(1..=MAX_AUDIT_PAGE).contains(&limit) {
         errors.push(FieldError::in_query("limit", format!("must be 1 to {MAX_AUDIT_PAGE}")));
     }
-    let mut username = |parameter: &'static str, given: &Option<String>| {
-        let parsed = given.as_ref()?.parse::<Username>();
-        let note = |error: &_| errors.push(FieldError::in_query(parameter, format!("{error}")));
-        parsed.inspect_err(note).ok()
-    };
-    let (actor, object) = (username("actor", actor), username("object", object));
+    let actor = parsed::<Username>("actor", actor, &mut errors);
+    let object = parsed::<Object>("object", object, &mut errors);
     if let (Some(from), Some(to)) = (from, to)
         && from >= to
     {
@@ -71,6 +67,19 @@ fn page_request(query: &AuditQuery) -> Result<AuditPageRequest, ApiError> {
     })
 }
 
+/// A parameter's value, if it has one of the right form.
+fn parsed<T>(
+    parameter: &'static str,
+    given: &Option<String>,
+    errors: &mut Vec<FieldError>,
+) -> Option<T>
+where
+    T: std::str::FromStr<Err: std::fmt::Display>,
+{
+    let note = |error: &T::Err| errors.push(FieldError::in_query(parameter, error.to_string()));
+    given.as_ref()?.parse::<T>().inspect_err(note).ok()
+}
+
 /// No entry is older, and PostgreSQL rejects times before 4713 BC.
 fn since_1970(time: Timestamp) -> jiff::Timestamp {
     time.to_jiff().max(jiff::Timestamp::UNIX_EPOCH)
@@ -82,7 +91,7 @@ fn first_page(page: &AuditPageRequest) -> String {
     let time = |time: &jiff::Timestamp| Timestamp::from(*time).to_string();
     let filters = [
         ("actor", actor.as_ref().map(Username::to_string)),
-        ("object", object.as_ref().map(Username::to_string)),
+        ("object", object.as_ref().map(Object::to_string)),
         ("action", action.map(|action| action.to_string())),
         ("from", from.as_ref().map(time)),
         ("to", to.as_ref().map(time)),

@@ -18,7 +18,7 @@ use super::idempotency::Repetitions;
 use super::identity::{self, CalledBy};
 use super::initiator::RequestedBy;
 use super::refresh_cookie;
-use super::replies::{store_failed, to_wire, without_body};
+use super::replies::{replay_account, store_failed, to_wire, without_body};
 use crate::auth_metrics::{AuthMetrics, LoginOutcome};
 use crate::domain::account::{Account, DisplayName, Password, Username, WeakPassword};
 use crate::domain::audit::{Action, Actor, Initiator};
@@ -65,7 +65,7 @@ pub(super) async fn register(
 ) -> Result<HttpResponse, ApiError> {
     let execute = async |by: &Initiator| register_once(&auth, given.clone(), by).await;
     auth.repetitions
-        .once(&request, initiator, "register", &given, StatusCode::CREATED, execute)
+        .once(&request, initiator, "register", &given, replay_account(StatusCode::CREATED), execute)
         .await
 }
 
@@ -156,8 +156,8 @@ pub(super) async fn log_out(
         given.refresh_token.is_some()
     };
     let execute = async |by: &Initiator| log_out_once(&auth, caller, given.clone(), by).await;
-    let status = StatusCode::NO_CONTENT;
-    let done = auth.repetitions.once(&request, initiator, "log_out", &given, status, execute);
+    let replay = replay_account(StatusCode::NO_CONTENT);
+    let done = auth.repetitions.once(&request, initiator, "log_out", &given, replay, execute);
     let mut response = done.await?;
     if has_cookie {
         refresh_cookie::clear(&mut response)?;
@@ -202,8 +202,8 @@ pub(super) async fn change_password(
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
     let execute = async |by: &Initiator| change_password_once(&auth, &identity, &given, by).await;
-    let status = StatusCode::NO_CONTENT;
-    auth.repetitions.once(&request, initiator, "change_password", &given, status, execute).await
+    let replay = replay_account(StatusCode::NO_CONTENT);
+    auth.repetitions.once(&request, initiator, "change_password", &given, replay, execute).await
 }
 
 async fn change_password_once(

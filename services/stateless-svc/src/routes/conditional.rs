@@ -11,12 +11,26 @@ use service_kit::entity_tags::EntityTags;
 use service_kit::problem::ApiError;
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Nginx may cache these responses for a minute; the TTL of products in Redis is about the same.
-const CACHING: HeaderValue = HeaderValue::from_static("public, max-age=60");
+/// Products: a cache serves a copy for 5 s, for another 5 s while it gets a new one, and for 30 s in
+/// all while that fails. API.md states the sums.
+pub(super) const PRODUCTS: HeaderValue =
+    HeaderValue::from_static("public, max-age=5, stale-while-revalidate=5, stale-if-error=25");
+/// The API's document, which changes with releases alone.
+pub(super) const REFERENCE: HeaderValue =
+    HeaderValue::from_static("public, max-age=60, stale-while-revalidate=60, stale-if-error=3600");
+
+/// The tag of a document, without quotes.
+pub(super) fn tag_of(document: &[u8]) -> String {
+    format!("{:032x}", xxh3_128(document))
+}
 
 /// 304 when `If-None-Match` lists this document, 412 when `If-Match` does not, else the document.
-pub(super) fn conditional(headers: &HeaderMap, document: Bytes) -> Result<HttpResponse, ApiError> {
-    let tag = format!("{:032x}", xxh3_128(&document));
+pub(super) fn conditional(
+    headers: &HeaderMap,
+    caching: HeaderValue,
+    document: Bytes,
+) -> Result<HttpResponse, ApiError> {
+    let tag = tag_of(&document);
     let lists_tag = |name| {
         Ok::<_, ApiError>(
             EntityTags::from_headers(headers, name)?.map(|tags| tags.include(tag.as_bytes())),
@@ -30,7 +44,7 @@ pub(super) fn conditional(headers: &HeaderMap, document: Bytes) -> Result<HttpRe
     let not_modified = lists_tag(&IF_NONE_MATCH)?.unwrap_or(false);
     let mut response =
         HttpResponse::build(if not_modified { StatusCode::NOT_MODIFIED } else { StatusCode::OK });
-    response.insert_header((CACHE_CONTROL, CACHING)).insert_header((ETAG, format!("\"{tag}\"")));
+    response.insert_header((CACHE_CONTROL, caching)).insert_header((ETAG, format!("\"{tag}\"")));
     if not_modified {
         return Ok(response.finish());
     }
@@ -46,7 +60,8 @@ mod tests {
     #[test]
     fn a_matching_if_none_match_yields_304() {
         let document = Bytes::from_static(b"{}");
-        let sent = conditional(&HeaderMap::new(), document.clone()).expect("the document");
+        let sent =
+            conditional(&HeaderMap::new(), PRODUCTS, document.clone()).expect("the document");
         let tag = sent.headers().get(ETAG).expect("a tag").clone();
         assert_eq!(sent.status(), StatusCode::OK);
 
@@ -56,10 +71,10 @@ mod tests {
         {
             let mut headers = HeaderMap::new();
             headers.insert(IF_NONE_MATCH, HeaderValue::from_bytes(known).expect("a value"));
-            let response = conditional(&headers, document.clone()).expect("no error");
+            let response = conditional(&headers, PRODUCTS, document.clone()).expect("no error");
             assert_eq!(response.status().as_u16(), status, "{}", String::from_utf8_lossy(known));
             assert_eq!(response.headers().get(ETAG), Some(&tag));
-            assert_eq!(response.headers().get(CACHE_CONTROL), Some(&CACHING));
+            assert_eq!(response.headers().get(CACHE_CONTROL), Some(&PRODUCTS));
         }
     }
 
@@ -72,7 +87,8 @@ mod tests {
             (IF_NONE_MATCH, "", ErrorCode::InvalidEntityTag),
         ] {
             let headers = HeaderMap::from_iter([(name, HeaderValue::from_static(value))]);
-            let error = conditional(&headers, Bytes::from_static(b"{}")).expect_err(value);
+            let error =
+                conditional(&headers, PRODUCTS, Bytes::from_static(b"{}")).expect_err(value);
             assert_eq!(error.code(), code, "{value}");
         }
     }

@@ -1,16 +1,15 @@
 //! `Idempotency-Key`: a request with one is executed once.
 
-use actix_web::http::StatusCode;
 use actix_web::{HttpRequest, HttpResponse};
 use proto_contracts::ErrorCode;
 use serde::Serialize;
 use service_kit::idempotency::{idempotency_key, set_replayed};
 use service_kit::problem::ApiError;
-use service_kit::response;
 
-use super::replies::{store_failed, to_wire, without_body};
+use super::replies::store_failed;
 use crate::domain::audit::Initiator;
 use crate::domain::keyed::{KeyDigests, Keyed};
+use crate::domain::outcome::Outcome;
 use crate::store::idempotency::{IdempotencyKeys, Kept};
 
 /// Recognizes repeated requests.
@@ -22,15 +21,15 @@ pub struct Repetitions {
 }
 
 impl Repetitions {
-    /// Executes a request, unless it is the repetition of one that was executed: then it responds
-    /// as that did. `status` is that of a response with a user.
+    /// Executes a request, unless it is the repetition of one that was executed: then `replay` makes
+    /// the response to that.
     pub(super) async fn once(
         &self,
         request: &HttpRequest,
         initiator: Initiator,
         operation: &str,
         input: &impl Serialize,
-        status: StatusCode,
+        replay: impl Fn(Option<Outcome>) -> Result<HttpResponse, ApiError>,
         execute: impl AsyncFnOnce(&Initiator) -> Result<HttpResponse, ApiError>,
     ) -> Result<HttpResponse, ApiError> {
         let Some(key) = idempotency_key(request.headers())? else {
@@ -39,7 +38,7 @@ impl Repetitions {
         let input = serde_json::to_vec(input).map_err(ApiError::internal)?;
         let caller = (initiator.actor.kind(), initiator.actor.username());
         let keyed = self.digests.keyed(key, caller, operation, &input);
-        if let Some(replayed) = self.replay(&keyed, status).await? {
+        if let Some(replayed) = self.replay(&keyed, &replay).await? {
             return Ok(replayed);
         }
         let error = match execute(&Initiator { keyed: Some(keyed), ..initiator }).await {
@@ -49,7 +48,7 @@ impl Repetitions {
         // Another request with the key may have been executed meanwhile, such as an earlier
         // attempt of this one, and be what this one failed for. Or the result of our own commit
         // was lost.
-        match self.replay(&keyed, status).await {
+        match self.replay(&keyed, &replay).await {
             Ok(Some(replayed)) => Ok(replayed),
             Err(reused) if reused.code() == ErrorCode::IdempotencyKeyReused => Err(reused),
             Ok(None) | Err(_) => Err(error),
@@ -60,20 +59,17 @@ impl Repetitions {
     async fn replay(
         &self,
         keyed: &Keyed,
-        status: StatusCode,
+        replay: impl Fn(Option<Outcome>) -> Result<HttpResponse, ApiError>,
     ) -> Result<Option<HttpResponse>, ApiError> {
-        let account = match self.keys.find(keyed).await.map_err(store_failed)? {
+        let outcome = match self.keys.find(keyed).await.map_err(store_failed)? {
             None => return Ok(None),
-            Some(Kept::Executed(account)) => account,
+            Some(Kept::Executed(outcome)) => outcome,
             Some(Kept::OfAnother) => {
                 let detail = "This Idempotency-Key was used for another request; use a new one.";
                 return Err(ApiError::new(ErrorCode::IdempotencyKeyReused, detail));
             }
         };
-        let mut response = match account {
-            Some(account) => response::no_store(status, &to_wire(account))?,
-            None => without_body(),
-        };
+        let mut response = replay(outcome)?;
         set_replayed(&mut response);
         Ok(Some(response))
     }

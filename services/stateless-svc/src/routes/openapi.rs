@@ -8,12 +8,12 @@ use proto_contracts::api;
 use service_kit::body::NoQuery;
 use service_kit::problem::ApiError;
 
-use super::conditional::conditional;
+use super::conditional::{REFERENCE, conditional};
 
 /// The document, generated with the first request for it.
 static DOCUMENT: LazyLock<Bytes> =
     LazyLock::new(|| Bytes::from(api::document().to_string().into_bytes()));
 
 pub(super) async fn document(request: HttpRequest, _: NoQuery) -> Result<HttpResponse, ApiError> {
-    conditional(request.headers(), DOCUMENT.clone())
+    conditional(request.headers(), REFERENCE, DOCUMENT.clone())
 }

@@ -16,7 +16,7 @@ use service_kit::routes::parameter;
 use super::auth::Auth;
 use super::identity::CalledBy;
 use super::initiator::RequestedBy;
-use super::replies::{store_failed, to_wire, without_body};
+use super::replies::{replay_account, store_failed, to_wire, without_body};
 use crate::domain::account::{AccountChange, DisplayName, UserPageRequest, Username};
 use crate::domain::audit::{Action, Initiator};
 use crate::domain::page::{self, Cursor};
@@ -78,7 +78,8 @@ pub(super) async fn patch(
     let user = visible(&request, &caller)?;
     let execute = async |by: &Initiator| patch_once(&auth, &caller, &user, given.clone(), by).await;
     let operation = format!("patch_user {user}");
-    auth.repetitions.once(&request, initiator, &operation, &given, StatusCode::OK, execute).await
+    let replay = replay_account(StatusCode::OK);
+    auth.repetitions.once(&request, initiator, &operation, &given, replay, execute).await
 }
 
 async fn patch_once(

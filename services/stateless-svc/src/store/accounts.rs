@@ -13,6 +13,7 @@ use super::audit::{self, AuditMetrics};
 use super::{StoreError, idempotency, revocations, within_timeout};
 use crate::domain::account::{Account, AccountChange, DisplayName, UserPageRequest, Username};
 use crate::domain::audit::{Action, Entry, Initiator, snapshot};
+use crate::domain::outcome::Outcome;
 
 mod logins;
 
@@ -111,7 +112,7 @@ impl Accounts {
             let after = Some(snapshot(&registered));
             let entry = Entry { after, ..Entry::new(Action::UserRegistered, id) };
             audit::record(&transaction, by, entry).await?;
-            idempotency::keep(&transaction, by, Some(&registered)).await?;
+            idempotency::keep(&transaction, by, Some(Outcome::Account(registered.clone()))).await?;
             transaction.commit().await?;
             self.audited.recorded(Action::UserRegistered, 1);
             Ok(Ok(registered))
@@ -239,10 +240,10 @@ impl Accounts {
             let is_change = before != after;
             if is_change {
                 let (before, after) = (Some(snapshot(&before)), Some(snapshot(&after)));
-                let entry = Entry { action: Action::UserChanged, object: id, before, after };
+                let entry = Entry { before, after, ..Entry::new(Action::UserChanged, id) };
                 audit::record(&transaction, by, entry).await?;
             }
-            idempotency::keep(&transaction, by, Some(&after)).await?;
+            idempotency::keep(&transaction, by, Some(Outcome::Account(after.clone()))).await?;
             transaction.commit().await?;
             self.audited.recorded(Action::UserChanged, u64::from(is_change));
             self.revoked.notify_one();

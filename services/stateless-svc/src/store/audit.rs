@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::{StoreError, within_timeout};
 use crate::domain::account::Username;
-use crate::domain::audit::{Action, AuditPageRequest, Entry, EntryId, Initiator, Recorded};
+use crate::domain::audit::{Action, AuditPageRequest, Entry, EntryId, Initiator, Object, Recorded};
 
 mod metrics;
 mod partitions;
@@ -24,7 +24,7 @@ pub use refusals::Refusals;
 pub async fn record(
     change: &Transaction<'_>,
     by: &Initiator,
-    entry: Entry<'_>,
+    entry: Entry,
 ) -> Result<(), tokio_postgres::Error> {
     let id = EntryId::now();
     let Entry { action, object, before, after } = entry;
@@ -34,7 +34,7 @@ pub async fn record(
         (&by.actor.kind(), Type::TEXT),
         (&by.actor.username().map(Username::as_str), Type::TEXT),
         (&action.as_str(), Type::TEXT),
-        (&object.as_str(), Type::TEXT),
+        (&object.to_string(), Type::TEXT),
         (&by.request_id.map(Uuid::from), Type::UUID),
         (&by.address, Type::INET),
         (&before, Type::JSONB),
@@ -70,7 +70,7 @@ impl AuditLog {
             (&page.before.as_ref().map(EntryId::at), Type::TIMESTAMPTZ),
             (&page.before.as_ref().map(EntryId::uuid), Type::UUID),
             (&page.actor.as_ref().map(Username::as_str), Type::TEXT),
-            (&page.object.as_ref().map(Username::as_str), Type::TEXT),
+            (&page.object.as_ref().map(Object::to_string), Type::TEXT),
             (&page.action.map(Action::as_str), Type::TEXT),
             (&page.from, Type::TIMESTAMPTZ),
             (&page.to, Type::TIMESTAMPTZ),

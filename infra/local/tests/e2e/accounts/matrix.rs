@@ -161,7 +161,11 @@ fn expectations() -> Vec<(&'static Operation, Expected)> {
         calculate: everyone,
         draw_random: everyone,
         list_products: everyone,
+        create_product: admin,
         get_product: everyone,
+        patch_product: admin,
+        delete_product: admin,
+        reserve_product: user,
         register: everyone.with_body(
             r#"{"username": "{new_user}", "name": "x", "password": "correct horse battery staple"}"#,
         ),
@@ -293,7 +297,10 @@ impl Matrix<'_> {
         };
         let fill = |template: &str| {
             let named = template.replace("{session_id}", &object).replace("{user_id}", &object);
-            named.replace("{product_id}", "p001").replace("{new_user}", &object)
+            // One that no other operation is called on.
+            let is_delete = operation.id == "delete_product";
+            let product = if is_delete { "p024" } else { "p001" };
+            named.replace("{product_id}", product).replace("{new_user}", &object)
         };
         let method = Method::from_bytes(operation.method.as_str().as_bytes())?;
         let mut request = self.api.request(method, &fill(template));

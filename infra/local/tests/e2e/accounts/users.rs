@@ -83,7 +83,7 @@ async fn the_command_line_creates_users(stack: &Stack, api: &Api) -> Result<()> 
 }
 
 /// Registers a user of this role, and returns an access token.
-pub(super) async fn token_of(stack: &Stack, api: &Api, user: &str, role: Role) -> Result<String> {
+pub(crate) async fn token_of(stack: &Stack, api: &Api, user: &str, role: Role) -> Result<String> {
     register(api, user).await?;
     if role != Role::User {
         let granted = grant(stack, user, role.as_str())?;
