@@ -143,8 +143,9 @@ build-up: ### Build what `up` runs, and no more
 build: ### Build all binaries, loadtest too
 	@cargo build --profile $(PROFILE) --workspace --bins
 
-broken: ### Build the stateful service with failpoints: make chaos args='--broken no-handover'
+broken: ### Build the services with failpoints: make chaos args='--broken no-handover'
 	@cargo build --profile $(PROFILE) --workspace --features stateful-svc/broken --bin stateful-svc-broken
+	@cargo build --profile $(PROFILE) --workspace --features stateless-svc/broken --bin stateless-svc-broken
 
 test: packages ## Run all tests, against real servers
 	@cargo build --workspace --bins

@@ -11,8 +11,9 @@ use crate::ports::{Ports, loopback};
 use crate::reply_cutter::ReplyCutter;
 use crate::topology::{Extent, Gateways, Store, Topology};
 
-/// The build of the stateful service with failpoints.
+/// The builds of the services with failpoints.
 const FAILPOINTS_BINARY: &str = "stateful-svc-broken";
+const STATELESS_FAILPOINTS_BINARY: &str = "stateless-svc-broken";
 
 /// Called with one line about each step.
 pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
@@ -35,6 +36,7 @@ pub struct Plan {
     pub(crate) env: Vec<(String, String, OsString)>,
     pub(crate) collector: Option<String>,
     pub(crate) stateful_binary: &'static str,
+    pub(crate) stateless_binary: &'static str,
     pub(crate) builds: Option<Builds>,
     pub(crate) nginx_conf: PathBuf,
     pub(crate) prometheus_conf: PathBuf,
@@ -61,6 +63,7 @@ impl Plan {
             env: Vec::new(),
             collector: None,
             stateful_binary: "stateful-svc",
+            stateless_binary: "stateless-svc",
             builds: None,
             nginx_conf: Path::new(env!("CARGO_MANIFEST_DIR")).join("../nginx"),
             prometheus_conf: Path::new(env!("CARGO_MANIFEST_DIR")).join("../monitoring/prometheus"),
@@ -188,6 +191,13 @@ impl Plan {
     pub fn without_guarantee(mut self, guarantee: impl Into<OsString>) -> Self {
         self.stateful_binary = FAILPOINTS_BINARY;
         self.env("stateful-svc", "TANDEM_TEST_BREAK", guarantee)
+    }
+
+    /// Runs the stateless service with this failpoint on: `no-generation-check` or `slow-fill`.
+    /// `make broken` builds it.
+    pub fn without_stateless_guarantee(mut self, guarantee: impl Into<OsString>) -> Self {
+        self.stateless_binary = STATELESS_FAILPOINTS_BINARY;
+        self.env("stateless-svc", "TANDEM_TEST_BREAK", guarantee)
     }
 
     /// Binaries of another build profile than the current executable's.

@@ -44,7 +44,7 @@ pub(crate) fn launch(
             set("IDEMPOTENCY_SECRET", settings.secrets.idempotency_secret.expose_secret());
             set("GATEWAY_URL", &settings.gateway_url());
             set("AUTH_KEYS_DIR", &settings.token_keys.dir.to_string_lossy());
-            "stateless-svc"
+            settings.stateless_binary
         }
         PoolName::Stateful => {
             set("SESSION_STORE", settings.store.as_str());

@@ -52,6 +52,7 @@ pub(crate) struct Settings {
     pub(crate) lab: bool,
     /// The program of the stateful instances.
     pub(crate) stateful_binary: &'static str,
+    pub(crate) stateless_binary: &'static str,
     pub(crate) secrets: Secrets,
     pub(crate) token_keys: TokenKeys,
     pub(crate) builds: Builds,
@@ -115,6 +116,7 @@ impl Settings {
             lenient_gateway: plan.lenient_gateway,
             lab: plan.lab,
             stateful_binary: plan.stateful_binary,
+            stateless_binary: plan.stateless_binary,
             builds,
             shim,
             nginx_conf: plan.nginx_conf,

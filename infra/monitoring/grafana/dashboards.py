@@ -161,6 +161,8 @@ def redis():
             graph("Time by command", "s", [("{{instance}} {{cmd}}", "topk(10, sum by (instance, cmd) (rate(redis_commands_duration_seconds_total[$__rate_interval])))")], "Seconds per second."),
             graph("Clients", "short", [("{{instance}}", "redis_connected_clients")]),
             graph("Cache lookups of the services", "ops", [("{{outcome}}", "sum by (outcome) (rate(cache_requests_total[$__rate_interval]))")]),
+            graph("Documents loaded for the cache", "ops", [("{{outcome}}", "sum by (outcome) (rate(cache_fills_total[$__rate_interval]))")], "Outdated and unsettled ones met a write of the same product, or of any for a page."),
+            graph("Generations ended by writes", "ops", [("{{outcome}}", "sum by (outcome) (rate(cache_marks_total[$__rate_interval]))")], "A write whose mark failed was rejected."),
             graph("Connections of the services' pools", "short", [("{{db_client_connection_pool_name}} {{db_client_connection_state}}", 'sum by (db_client_connection_pool_name, db_client_connection_state) (db_client_connection_count{db_client_connection_pool_name=~"redis-.+"})')]),
         ]),
         ("Persistence and replication", [

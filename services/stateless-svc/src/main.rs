@@ -6,7 +6,7 @@ use service_kit::config::Env;
 use service_kit::telemetry;
 use stateless_svc::{Config, cli};
 
-fn main() -> ExitCode {
+pub(crate) fn main() -> ExitCode {
     let (probe, command) = cli::parse();
     let config = match Env::process(stateless_svc::KIND).and_then(|env| Config::from_env(&env)) {
         Ok(config) => config,

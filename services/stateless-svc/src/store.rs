@@ -10,6 +10,7 @@ pub mod attempts;
 pub mod audit;
 pub mod cache;
 pub mod database;
+mod failpoints;
 mod flights;
 pub mod idempotency;
 pub mod migrations;

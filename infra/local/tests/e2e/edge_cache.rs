@@ -1,7 +1,7 @@
 //! What Nginx caches, and the headers of its cache hits. A test upstream replaces the gateway.
 
 use std::net::TcpListener;
-use std::time::{SystemTime, UNIX_EPOCH};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use actix_web::dev::ServerHandle;
 use actix_web::{App, HttpRequest, HttpResponse, HttpServer, web};
@@ -14,6 +14,7 @@ use reqwest::header::{AGE, IF_MATCH, IF_UNMODIFIED_SINCE, LOCATION};
 use crate::api::Api;
 use crate::raw::{Listener, exchange};
 use crate::response::Response;
+use crate::until::until;
 use crate::{logs, small_stack};
 
 /// A path whose responses Nginx may cache.
@@ -39,7 +40,7 @@ async fn cache_hits_are_correct() -> Result<()> {
     origin_preconditions_bypass_the_cache(&api).await?;
     only_our_hosts_are_redirected(&stack).await?;
     the_access_log_is_json_for_any_request_bytes(&stack).await?;
-    drop(upstream);
+    a_stale_copy_is_served_as_long_as_it_says(&api, upstream).await?;
     stack.shutdown().await;
     Ok(())
 }
@@ -133,6 +134,38 @@ async fn origin_preconditions_bypass_the_cache(api: &Api) -> Result<()> {
     Ok(())
 }
 
+/// Without `stale-if-error` there is an error at once, and with it when its time is over.
+async fn a_stale_copy_is_served_as_long_as_it_says(api: &Api, upstream: Upstream) -> Result<()> {
+    const FRESH: u64 = 1;
+    const STALE: u64 = 4;
+    let plain = format!("{CACHED}/plain?max-age={FRESH}");
+    let allowed = format!("{CACHED}/allowed?max-age={FRESH}&stale-if-error={STALE}");
+    let begin = Instant::now();
+    for path in [&plain, &allowed] {
+        ensure!(api.get(path).await?.status == 200);
+    }
+    drop(upstream);
+    until("a copy that says nothing is gone", async || {
+        let response = api.get(&plain).await?;
+        let is_fresh = response.header(headers::CACHE_STATUS) == Some("HIT");
+        ensure!(response.status == 502 || is_fresh, "{response}");
+        Ok((response.status == 502).then_some(()))
+    })
+    .await?;
+    let stale = api.get(&allowed).await?;
+    ensure!(stale.header(headers::CACHE_STATUS) == Some("STALE"), "{stale}");
+    let last = until("the other copy is gone", async || {
+        let before = begin.elapsed();
+        let response = api.get(&allowed).await?;
+        ensure!(matches!(response.status, 200 | 502), "{response}");
+        Ok((response.status == 502).then_some(before))
+    });
+    let last = last.await?.as_secs();
+    // Nginx counts whole seconds.
+    ensure!((STALE..=FRESH + STALE + 1).contains(&last), "after {last} s");
+    Ok(())
+}
+
 async fn only_our_hosts_are_redirected(stack: &Stack) -> Result<()> {
     let https = stack.ports().https;
     let plain =
@@ -223,6 +256,7 @@ impl Drop for Upstream {
 struct Behaviour {
     status: Option<u16>,
     max_age: Option<u32>,
+    stale_if_error: Option<u32>,
     problem: Option<u8>,
     older_by: Option<u64>,
     newer_by: Option<u64>,
@@ -254,7 +288,9 @@ async fn respond(
     }
     response.insert_header((headers::REQUEST_ID, id)).insert_header(("ETag", "\"one\""));
     if let Some(seconds) = behaviour.max_age {
-        response.insert_header(("Cache-Control", format!("public, max-age={seconds}")));
+        let stale = behaviour.stale_if_error;
+        let stale = stale.map_or(String::new(), |stale| format!(", stale-if-error={stale}"));
+        response.insert_header(("Cache-Control", format!("public, max-age={seconds}{stale}")));
     }
     response.content_type(if behaviour.problem.is_some() {
         headers::PROBLEM_JSON

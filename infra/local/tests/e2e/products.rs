@@ -18,6 +18,7 @@ use crate::small_stack;
 mod buyers;
 mod hostile;
 mod outages;
+mod staleness;
 
 const PRODUCTS: &str = "/api/v1/stateless/products";
 

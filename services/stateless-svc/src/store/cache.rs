@@ -15,8 +15,12 @@ use service_kit::telemetry::chain;
 use uuid::Uuid;
 
 use super::StoreError;
+use super::failpoints::{FILL_PAUSE, Failpoint, is_active};
 use super::flights::Flights;
 use crate::domain::product::{PageRequest, ProductId};
+
+#[cfg(test)]
+mod model;
 
 /// TTL in seconds, and the random part added to it, so that documents cached together do not expire
 /// together.
@@ -273,6 +277,12 @@ impl DocumentCache {
         if self.is_paused() {
             return;
         }
+        let is_unchecked = is_active(Failpoint::NoGenerationCheck);
+        if is_unchecked || is_active(Failpoint::SlowFill) {
+            tokio::time::sleep(FILL_PAUSE).await;
+        }
+        let current = if is_unchecked { self.try_look_up(place).await.ok() } else { None };
+        let generation = current.as_ref().map_or(generation, |(current, _)| current);
         match self.try_fill(place, generation, document).await {
             Ok(true) => self.counts.stored.inc(),
             Ok(false) => self.counts.outdated.inc(),

@@ -7,7 +7,7 @@
 
 /// Locks the product `$1` for a write, after the writes before it. The timeout bounds how long an
 /// instance that hangs within the transaction can hold up others.
-pub(in crate::store) const WRITE: &str = "SELECT set_config('idle_in_transaction_session_timeout', '5s', true), \
+pub(in crate::store) const WRITE: &str = "SELECT set_config('idle_in_transaction_session_timeout', '2s', true), \
                                 pg_advisory_xact_lock_shared(7002, 0), \
                                 pg_advisory_xact_lock(7001, hashtext($1))";
 /// Whether no write of the product `$1` is in progress, or begins before the end of this
