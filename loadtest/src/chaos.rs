@@ -3,7 +3,7 @@
 //! [`plan`] is the parsed command line. `system` starts a stack or connects to a running one.
 //! `clients` send requests by `calls` and record the parsed `responses` in a `ledger`, while
 //! `faults` are injected. At the end all sessions are read once more (`read_back`), the `checker`
-//! evaluates the ledger, and [`report`] shows the result.
+//! evaluates the ledger, and [`report`] shows the result. `users` claim some of the sessions.
 //!
 //! **Invariant:** the checker's only input is the ledger: what clients sent, which responses they
 //! received, and when.
@@ -42,6 +42,7 @@ mod read_back;
 mod responses;
 mod run;
 pub(crate) mod system;
+mod users;
 
 /// Runs the plan and reports on it. Prints each fault to standard error when it is over.
 ///
@@ -58,8 +59,10 @@ async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
     let timestamp = Timestamp::now();
     let target = system.target().await?;
     let varies_affinity_key = system.store() != Store::Memory.as_str();
+    let users = users::register(&target, plan.subject.users()).await?;
     let new_run = |repeats| {
-        Run::new(Arc::clone(&target), plan.timeout, repeats, varies_affinity_key, plan.clients)
+        let (target, users) = (Arc::clone(&target), users.clone());
+        Run::new(target, plan.timeout, repeats, varies_affinity_key, plan.clients, users)
     };
     let repeats = match plan.idempotency {
         Idempotency::On => Repeats::UnderTheirKey,
@@ -74,6 +77,7 @@ async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
         let client = ChaosClient::new(number.into(), plan.seed, plan.clients, Arc::clone(&run));
         clients.spawn(client.work());
     }
+    let logins = tokio::spawn(users::keep_logged_in(Arc::clone(&target), users.clone()));
     let keyboard = tokio::spawn(interrupt_by_keyboard(Arc::clone(&run)));
     let faults = faults::drive(system, &run, plan, narrate).await;
     keyboard.abort();
@@ -81,13 +85,18 @@ async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
     let duration = run.now();
     run.stop();
     let mut ledger = by_faults;
-    let mut created = Vec::new();
+    let (mut created, mut unknown_claims) = (Vec::new(), Vec::new());
     for result in clients.join_all().await {
         ledger.extend(result.ledger);
         created.extend(result.created);
+        unknown_claims.extend(result.unknown_claims);
     }
+    let (resolved, claimed) = read_back::resolve(&run, unknown_claims).await;
+    ledger.extend(resolved);
+    created.extend(claimed);
     let settled = run.now();
     ledger.extend(read_back::read_back(&run, created).await);
+    logins.abort();
     let whole_run = plan.redis_may_go.then(|| Interval { begin: Moment::ZERO, end: run.now() });
     let caused = faults.iter().filter(|fault| fault.kind.affects_redis()).map(|fault| fault.time);
     let redis_faults: Vec<Interval> = caused.chain(whole_run).collect();

@@ -186,8 +186,8 @@ impl Plan {
         self
     }
 
-    /// Runs the stateful service with this failpoint on: `no-handover`, `no-lease-check` or
-    /// `no-drop`, to show that tests detect the missing guarantee. `make broken` builds it.
+    /// Runs the stateful service with this failpoint on: `no-handover`, `no-lease-check`, `no-drop`
+    /// or `no-rename`, to show that tests detect the missing guarantee. `make broken` builds it.
     pub fn without_guarantee(mut self, guarantee: impl Into<OsString>) -> Self {
         self.stateful_binary = FAILPOINTS_BINARY;
         self.env("stateful-svc", "TANDEM_TEST_BREAK", guarantee)

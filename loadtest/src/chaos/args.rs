@@ -96,7 +96,7 @@ pub enum Idempotency {
     Off,
 }
 
-/// A guarantee of the hybrid store that a failpoint disables, to check that violations are found.
+/// A guarantee of the session store that a failpoint disables, to check that violations are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guarantee {
@@ -106,6 +106,8 @@ pub enum Guarantee {
     NoLeaseCheck,
     /// An instance drops its copy on a drop request.
     NoDrop,
+    /// A claim leaves a session under its new id alone.
+    NoRename,
 }
 
 impl Guarantee {
@@ -115,6 +117,7 @@ impl Guarantee {
             Self::NoHandover => "no-handover",
             Self::NoLeaseCheck => "no-lease-check",
             Self::NoDrop => "no-drop",
+            Self::NoRename => "no-rename",
         }
     }
 }

@@ -10,13 +10,15 @@ use proto_contracts::stateful::{CreateSession, MAX_HISTORY_PAGE, PatchSession, P
 use proto_contracts::{AffinityKey, Endpoint, ErrorCode, SessionId};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
+use serde_json::json;
 use uuid::Uuid;
 
 use crate::chaos::ledger::{
-    Act, ClientNumber, Entry, Interval, Ledger, Message, Moment, Outcome, Seen, SessionNumber,
+    Act, ClientNumber, Entry, IdUsed, Interval, Ledger, Message, Moment, Outcome, Seen,
+    SessionNumber,
 };
 use crate::chaos::responses;
-use crate::chaos::run::{OpenSession, Repeats, Run};
+use crate::chaos::run::{Claim, OpenSession, Repeats, Run};
 use crate::client::{CallError, Client, Response, ScenarioRequest};
 use crate::outcome::ErrorKind;
 use crate::target::Target;
@@ -74,7 +76,7 @@ impl Caller {
             id = Some(found);
             Some(seen)
         };
-        let outcome = self.write(number, Act::Create, request, read).await;
+        let outcome = self.write(number, IdUsed::Original, Act::Create, request, read).await;
         (outcome, id.map(|id| Arc::new(OpenSession::new(number, id))))
     }
 
@@ -82,8 +84,9 @@ impl Caller {
     pub(crate) async fn append(&mut self, session: &OpenSession, message: Message) -> Outcome {
         let body = PostMessage { message: message.to_string() };
         let request = request::post(&path(Endpoint::Messages, &session.id), &body);
+        let request = session.authorized(request);
         let read = |response: &Response| responses::posted(response, message, &session.id);
-        self.write(session.number, Act::Append(message), request, read).await
+        self.write(session.number, session.id_used, Act::Append(message), request, read).await
     }
 
     /// Sets the client's own member of the client data.
@@ -91,17 +94,19 @@ impl Caller {
         let body = PatchSession { client_data: responses::patch_data(self.number, sequence) };
         let request =
             request::with_json(Method::PATCH, &path(Endpoint::Session, &session.id), &body);
+        let request = session.authorized(request);
         let read = |response: &Response| responses::session(response, session.number, &session.id);
-        self.write(session.number, Act::Patch(sequence), request, read).await
+        self.write(session.number, session.id_used, Act::Patch(sequence), request, read).await
     }
 
     /// Reads the session.
     pub(crate) async fn read(&mut self, session: &OpenSession) -> Outcome {
         let begin = self.run.now();
-        let attempt = self.attempt(request::get(&path(Endpoint::Session, &session.id))).await;
+        let request = session.authorized(request::get(&path(Endpoint::Session, &session.id)));
+        let attempt = self.attempt(request).await;
         let read = |response: &Response| responses::session(response, session.number, &session.id);
         let outcome = self.outcome(begin, attempt, read);
-        self.enter(session.number, begin, Act::Read, outcome)
+        self.enter(session.number, session.id_used, begin, Act::Read, outcome)
     }
 
     /// Reads all messages, page by page.
@@ -114,7 +119,7 @@ impl Caller {
                 "{}?limit={MAX_HISTORY_PAGE}{cursor}",
                 path(Endpoint::History, &session.id)
             );
-            let attempt = self.attempt(request::get(&path)).await;
+            let attempt = self.attempt(session.authorized(request::get(&path))).await;
             let before = std::mem::replace(&mut seen, responses::no_history());
             let mut next = None;
             let read = |response: &Response| {
@@ -131,16 +136,33 @@ impl Caller {
                 (outcome, _) => break outcome,
             }
         };
-        self.enter(session.number, begin, Act::History, outcome)
+        self.enter(session.number, session.id_used, begin, Act::History, outcome)
     }
 
     /// Deletes the session. A delete of unknown outcome needs no key to be sent again.
     pub(crate) async fn delete(&mut self, session: &OpenSession) -> Outcome {
         let begin = self.run.now();
         let request = request::bare(Method::DELETE, &path(Endpoint::Session, &session.id));
-        let attempt = self.attempt(request).await;
+        let attempt = self.attempt(session.authorized(request)).await;
         let outcome = self.outcome(begin, attempt, |_| Some(responses::deleted()));
-        self.enter(session.number, begin, Act::Delete, outcome)
+        self.enter(session.number, session.id_used, begin, Act::Delete, outcome)
+    }
+
+    /// Claims a session. Without an acknowledgement its new id stays unknown.
+    pub(crate) async fn claim(&mut self, claim: &Claim) -> (Outcome, Option<Arc<OpenSession>>) {
+        let Claim { session, user, key } = claim;
+        let mut request = request::post(&path(Endpoint::Claim, &session.id), &json!({}));
+        user.authorize(&mut request);
+        request.headers_mut().insert(IDEMPOTENCY_KEY, key.clone());
+        let mut new = None;
+        let read = |response: &Response| {
+            let (found, seen) = responses::claimed(response, &session.id)?;
+            new = Some(found);
+            Some(seen)
+        };
+        let act = Act::Claim(user.number);
+        let outcome = self.write(session.number, session.id_used, act, request, read).await;
+        (outcome, new.map(|id| Arc::new(session.claimed(id, user))))
     }
 
     /// Whether the system replays the first response to a repeated message.
@@ -170,22 +192,25 @@ impl Caller {
     async fn write(
         &mut self,
         session: SessionNumber,
+        id: IdUsed,
         act: Act,
         mut request: ScenarioRequest,
         mut read: impl FnMut(&Response) -> Option<Seen>,
     ) -> Outcome {
         // Not from the seed: a second run with that seed against the same system would get replayed
         // responses, with the first run's sessions.
-        request.headers_mut().insert(IDEMPOTENCY_KEY, fresh_key());
+        request.headers_mut().entry(IDEMPOTENCY_KEY).or_insert_with(fresh_key);
         let begin = self.run.now();
         let attempt = self.attempt(request.clone()).await;
-        if self.run.repeats == Repeats::Never {
-            let outcome = self.outcome(begin, attempt, read);
-            return self.enter(session, begin, act, outcome);
-        }
         let first =
             if let Attempt::Done(response) = &attempt { Some(response.clone()) } else { None };
         let mut outcome = self.outcome(begin, attempt, &mut read);
+        if outcome == Outcome::Unknown && matches!(act, Act::Claim(_)) {
+            self.ledger.claims_unknown += 1;
+        }
+        if self.run.repeats == Repeats::Never {
+            return self.enter(session, id, begin, act, outcome);
+        }
         if outcome == Outcome::Unknown {
             while self.run.now().saturating_sub(begin) < REPEAT_FOR {
                 self.back_off().await;
@@ -204,11 +229,11 @@ impl Caller {
                 }
             }
         }
-        let outcome = self.enter(session, begin, act, outcome);
+        let outcome = self.enter(session, id, begin, act, outcome);
         let is_chosen = self.random.random_range(0..REPEATED) == 0 || self.run.repeats_each_write();
         if let Some(first) = first.filter(|_| is_chosen) {
             self.vary_affinity_key(&act, &mut request);
-            self.repeat(session, act, request, &first).await;
+            self.repeat(session, id, act, request, &first).await;
         }
         outcome
     }
@@ -217,6 +242,7 @@ impl Caller {
     async fn repeat(
         &mut self,
         session: SessionNumber,
+        id: IdUsed,
         write: Act,
         request: ScenarioRequest,
         first: &Response,
@@ -225,7 +251,7 @@ impl Caller {
         let attempt = self.attempt(request).await;
         let outcome =
             self.outcome(begin, attempt, |response| Some(responses::repeated(response, first)));
-        self.enter(session, begin, Act::Repeat(write.as_str()), outcome);
+        self.enter(session, id, begin, Act::Repeat(write.as_str()), outcome);
     }
 
     /// Gives a repeated create another affinity key than the first, like a browser that received a
@@ -241,6 +267,7 @@ impl Caller {
     fn enter(
         &mut self,
         session: SessionNumber,
+        id: IdUsed,
         begin: Moment,
         act: Act,
         outcome: Outcome,
@@ -249,6 +276,7 @@ impl Caller {
         self.ledger.entries.push(Entry {
             client: self.number,
             session,
+            id,
             time,
             act,
             outcome: outcome.clone(),
@@ -332,7 +360,8 @@ fn path(endpoint: Endpoint, id: &SessionId) -> String {
     endpoint.templates().canonical.replace("{session_id}", &id.expose())
 }
 
-fn fresh_key() -> HeaderValue {
+/// A key for one write.
+pub(super) fn fresh_key() -> HeaderValue {
     let key = Uuid::new_v4().to_string();
     // Hex digits and hyphens are always valid in a header value.
     HeaderValue::try_from(key).unwrap_or_else(|_| HeaderValue::from_static(""))

@@ -12,6 +12,7 @@ use crate::chaos::ledger::{
     ClientNumber, Entry, Interval, Moment, Origin, Outcome, Repetition, SessionNumber, View,
 };
 
+mod claims;
 mod messages;
 mod order;
 mod session;
@@ -19,6 +20,7 @@ mod session;
 mod tests;
 mod violation;
 
+pub(crate) use claims::Claims;
 pub(crate) use violation::{Breach, Violation};
 
 /// The checker's input.
@@ -34,7 +36,7 @@ pub(crate) struct Facts<'a> {
 /// What the checker found.
 #[derive(Debug)]
 pub(crate) struct Findings {
-    /// Creates, messages, patches and deletes.
+    /// Creates, messages, patches, claims and deletes.
     pub(crate) acknowledged: u64,
     /// Writes whose outcome stayed unknown.
     pub(crate) unknown: u64,
@@ -42,6 +44,8 @@ pub(crate) struct Findings {
     pub(crate) unverified_reads: u64,
     /// The longest time in which a client kept sending and got no good response.
     pub(crate) worst_gap: Duration,
+    /// Which ids of the claimed sessions live at the end.
+    pub(crate) claims: Claims,
     /// In the order in which they happened.
     pub(crate) violations: Vec<Violation>,
 }
@@ -54,7 +58,7 @@ impl Findings {
 
 /// Checks a run.
 pub(crate) fn check(facts: Facts<'_>) -> Findings {
-    let mut violations = Vec::new();
+    let (mut violations, mut claims) = (Vec::new(), Claims::default());
     let mut sessions: BTreeMap<SessionNumber, Vec<&Entry>> = BTreeMap::new();
     for entry in facts.entries {
         sessions.entry(entry.session).or_default().push(entry);
@@ -63,6 +67,8 @@ pub(crate) fn check(facts: Facts<'_>) -> Findings {
         let session = Session::new(entries, facts.settled);
         messages::check(&session, &mut violations);
         order::check(&session, &mut violations);
+        claims::check(&session, &mut violations);
+        claims.count(&session);
     }
     violations.extend(facts.entries.iter().filter_map(foreign));
     violations.extend(facts.entries.iter().filter_map(different_replay));
@@ -74,6 +80,7 @@ pub(crate) fn check(facts: Facts<'_>) -> Findings {
         unknown: writes().filter(|entry| entry.outcome == Outcome::Unknown).count() as u64,
         unverified_reads: facts.entries.iter().filter(|entry| entry.is_unverified()).count() as u64,
         worst_gap: worst_gap(&facts),
+        claims,
         violations,
     }
 }

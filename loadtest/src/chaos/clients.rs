@@ -7,23 +7,26 @@ use std::sync::atomic::Ordering;
 
 use rand::RngExt as _;
 
-use crate::chaos::calls::Caller;
-use crate::chaos::ledger::{ClientNumber, Ledger, Message, Outcome, SessionNumber};
-use crate::chaos::run::{OWN, OpenSession, Run, SHARERS, Slot, Turn};
+use crate::chaos::calls::{Caller, fresh_key};
+use crate::chaos::ledger::{ClientNumber, IdUsed, Ledger, Message, Outcome, SessionNumber};
+use crate::chaos::run::{Claim, OWN, OpenSession, Run, SHARERS, Slot, Turn};
 
 /// Share of a client's acts, in per cent, that use its shared session.
 const SHARED_PERCENT: u32 = 40;
 /// A session with so many messages is replaced by a new one, so that reading its history stays
 /// cheap.
 const MESSAGES: u32 = 120;
-/// How many deleted sessions a client remembers and uses again, to check that they stay deleted.
-const DELETED: usize = 8;
+/// How many ids of deleted and claimed sessions a client remembers and uses again, to check that
+/// they stay gone.
+const GONE: usize = 12;
 
 /// The result of a client.
 pub(crate) struct ClientResult {
     pub(crate) ledger: Ledger,
-    /// The sessions that it created.
+    /// The sessions that it created or claimed, once for each id.
     pub(crate) created: Vec<Arc<OpenSession>>,
+    /// Its claims of unknown outcome.
+    pub(crate) unknown_claims: Vec<Claim>,
 }
 
 /// One client.
@@ -33,8 +36,9 @@ pub(crate) struct ChaosClient {
     shared: usize,
     /// Counts its messages and its patches.
     sequence: u32,
-    deleted: VecDeque<Arc<OpenSession>>,
+    gone: VecDeque<Arc<OpenSession>>,
     created: Vec<Arc<OpenSession>>,
+    unknown_claims: Vec<Claim>,
 }
 
 impl ChaosClient {
@@ -45,8 +49,9 @@ impl ChaosClient {
             own: place * OWN,
             shared: usize::from(clients) * OWN + place / SHARERS,
             sequence: 0,
-            deleted: VecDeque::new(),
+            gone: VecDeque::new(),
             created: Vec::new(),
+            unknown_claims: Vec::new(),
         }
     }
 
@@ -63,13 +68,17 @@ impl ChaosClient {
                 self.caller.back_off().await;
             }
         }
-        ClientResult { ledger: self.caller.ledger, created: self.created }
+        ClientResult {
+            ledger: self.caller.ledger,
+            created: self.created,
+            unknown_claims: self.unknown_claims,
+        }
     }
 
     /// The shared slot, unless another client is creating its session, or one of the client's own.
     fn choose_slot(&mut self) -> usize {
         let shared = self.caller.random.random_range(0..100) < SHARED_PERCENT;
-        if shared && !matches!(self.caller.run.slots().get(self.shared), Some(Slot::Claimed)) {
+        if shared && !matches!(self.caller.run.slots().get(self.shared), Some(Slot::Creating)) {
             return self.shared;
         }
         self.own + self.caller.random.random_range(0..OWN)
@@ -101,7 +110,8 @@ impl ChaosClient {
                 self.caller.patch(session, self.sequence).await
             }
             830..960 => self.caller.history(session).await,
-            960..995 => self.use_deleted_session(session).await,
+            960..985 => self.use_gone_session(session).await,
+            985..995 if session.id_used == IdUsed::Original => self.claim_in(slot, session).await,
             _ if self.caller.run.leave(slot, session) => self.delete(session).await,
             _ => self.caller.read(session).await,
         }
@@ -120,25 +130,65 @@ impl ChaosClient {
 
     async fn delete(&mut self, session: &Arc<OpenSession>) -> Outcome {
         let outcome = self.caller.delete(session).await;
-        self.deleted.push_front(Arc::clone(session));
-        self.deleted.truncate(DELETED);
+        self.forget(Arc::clone(session));
         outcome
     }
 
-    /// Reads, writes or deletes a session that is or may be deleted; without one, reads.
-    async fn use_deleted_session(&mut self, session: &OpenSession) -> Outcome {
-        if self.deleted.is_empty() {
+    /// Claims the session of a slot, which other clients may be using, and goes on with its new id.
+    async fn claim_in(&mut self, slot: usize, session: &Arc<OpenSession>) -> Outcome {
+        let (outcome, claimed) = self.claim(session).await;
+        match claimed {
+            Some(claimed) => self.caller.run.replace(slot, session, &claimed),
+            None if outcome == Outcome::Unknown => drop(self.caller.run.leave(slot, session)),
+            None => {}
+        }
+        outcome
+    }
+
+    async fn claim(&mut self, session: &Arc<OpenSession>) -> (Outcome, Option<Arc<OpenSession>>) {
+        let Some(user) = self.caller.run.user_of(self.caller.number) else {
+            return (self.caller.read(session).await, None);
+        };
+        let claim = Claim { session: Arc::clone(session), user, key: fresh_key() };
+        let (outcome, claimed) = self.caller.claim(&claim).await;
+        if let Some(claimed) = &claimed
+            && self.created.iter().all(|known| known.id != claimed.id)
+        {
+            claim.user.count_claim();
+            self.created.push(Arc::clone(claimed));
+            // The old id must be gone for the new owner, too.
+            let old = Arc::new(session.used_by(&claim.user));
+            self.created.push(Arc::clone(&old));
+            self.forget(old);
+            self.forget(Arc::clone(session));
+        }
+        if outcome == Outcome::Unknown {
+            self.unknown_claims.push(claim);
+        }
+        (outcome, claimed)
+    }
+
+    /// Uses this id from now on only to check that it is gone.
+    fn forget(&mut self, session: Arc<OpenSession>) {
+        self.gone.push_front(session);
+        self.gone.truncate(GONE);
+    }
+
+    /// Uses an id that is or may be gone; without one, reads.
+    async fn use_gone_session(&mut self, session: &OpenSession) -> Outcome {
+        if self.gone.is_empty() {
             return self.caller.read(session).await;
         }
-        let session_deleted = self.caller.random.random_range(0..self.deleted.len());
-        let Some(session_deleted) = self.deleted.get(session_deleted).cloned() else {
+        let gone = self.caller.random.random_range(0..self.gone.len());
+        let Some(gone) = self.gone.get(gone).cloned() else {
             return self.caller.read(session).await;
         };
-        match self.caller.random.random_range(0..4) {
-            0 => self.append(&session_deleted).await,
-            1 => self.caller.delete(&session_deleted).await,
-            2 => self.caller.history(&session_deleted).await,
-            _ => self.caller.read(&session_deleted).await,
+        match self.caller.random.random_range(0..5) {
+            0 => self.append(&gone).await,
+            1 => self.caller.delete(&gone).await,
+            2 => self.caller.history(&gone).await,
+            3 if gone.id_used == IdUsed::Original => self.claim(&gone).await.0,
+            _ => self.caller.read(&gone).await,
         }
     }
 }

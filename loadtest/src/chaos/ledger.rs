@@ -5,6 +5,8 @@ use std::fmt;
 use std::str::FromStr;
 use std::time::Duration;
 
+use proto_contracts::SessionDigest;
+
 use crate::outcome::ErrorKind;
 
 /// Time since the run began.
@@ -27,6 +29,18 @@ impl Interval {
 pub(crate) type SessionNumber = u32;
 /// Numbers the clients of a run.
 pub(crate) type ClientNumber = u32;
+
+/// Numbers the users who claim sessions.
+pub(crate) type UserNumber = u32;
+
+/// By which of its ids an act used a session.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum IdUsed {
+    /// The one from its create.
+    Original,
+    /// The one from its claim.
+    Claimed,
+}
 
 /// One message of the run. Its text is derived from session, client and sequence, so that a changed
 /// text is detected.
@@ -85,6 +99,8 @@ pub(crate) enum Act {
     Read,
     History,
     Delete,
+    /// Gives the session to this user, under a new id.
+    Claim(UserNumber),
     /// Repeats an acknowledged write of this name under its key.
     Repeat(&'static str),
 }
@@ -98,6 +114,7 @@ impl Act {
             Self::Read => "read",
             Self::History => "history",
             Self::Delete => "delete",
+            Self::Claim(_) => "claim",
             Self::Repeat(write) => write,
         }
     }
@@ -135,8 +152,20 @@ pub(crate) enum View {
     History(Vec<Message>),
     /// The session is deleted.
     Deleted,
+    /// The session has a new id.
+    Claimed { new: SessionDigest, kind: NewId },
     /// How the response to a repeated write compares with the first response.
     Repeated(Repetition),
+}
+
+/// How the id from a claim compares with the one before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum NewId {
+    /// Another id with the same affinity key.
+    SameAffinityKey,
+    OtherAffinityKey,
+    /// The id did not change.
+    Unchanged,
 }
 
 /// The response to a repeated write.
@@ -173,6 +202,7 @@ pub(crate) enum Origin {
 pub(crate) struct Entry {
     pub(crate) client: ClientNumber,
     pub(crate) session: SessionNumber,
+    pub(crate) id: IdUsed,
     pub(crate) time: Interval,
     pub(crate) act: Act,
     pub(crate) outcome: Outcome,
@@ -188,6 +218,8 @@ pub(crate) struct Ledger {
     pub(crate) errors: Vec<(Interval, ErrorKind)>,
     /// Writes of unknown outcome that became known by repeating them.
     pub(crate) unknown_resolved: u64,
+    /// Claims of unknown outcome after their first attempt.
+    pub(crate) claims_unknown: u64,
     /// Responses from another instance, since the session's home was over its load bound.
     pub(crate) spilled: u64,
 }
@@ -199,6 +231,7 @@ impl Ledger {
         self.requests += other.requests;
         self.errors.extend(other.errors);
         self.unknown_resolved += other.unknown_resolved;
+        self.claims_unknown += other.claims_unknown;
         self.spilled += other.spilled;
     }
 }

@@ -40,6 +40,15 @@ pub enum Subject {
 }
 
 impl Subject {
+    /// How many users claim sessions. Nginx limits how many may log in at a time, and a stack of
+    /// the run's own is used without it.
+    pub(crate) const fn users(&self) -> u32 {
+        match self {
+            Self::Own { .. } => 8,
+            Self::Running { .. } | Self::Remote { .. } => 2,
+        }
+    }
+
     /// Why this fault cannot be injected into the system, if so.
     fn lacks(&self, kind: FaultKind) -> Option<&'static str> {
         match (self, kind) {

@@ -6,7 +6,7 @@ use std::fmt;
 use jiff::Timestamp;
 use serde::Serialize;
 
-use crate::chaos::checker::{Breach, Findings, Violation};
+use crate::chaos::checker::{Breach, Claims, Findings, Violation};
 use crate::chaos::fault_kind::FaultKind;
 use crate::chaos::faults::Fault;
 use crate::chaos::ledger::{Interval, Ledger, Moment};
@@ -34,7 +34,7 @@ pub struct ChaosReport {
     pub clients: u16,
     /// Whether writes of unknown outcome were repeated under their keys.
     pub idempotency: bool,
-    /// Writes that were acknowledged: creates, messages, patches and deletes.
+    /// Writes that were acknowledged: creates, messages, patches, claims and deletes.
     pub acknowledged: u64,
     /// Acknowledged writes that are gone.
     pub lost: u64,
@@ -52,6 +52,16 @@ pub struct ChaosReport {
     pub cross_session_reads: u64,
     /// Acts that saw a session after its deletion.
     pub resurrected: u64,
+    /// Claims that returned the old id, one with another affinity key, or another than before.
+    pub wrong_new_ids: u64,
+    /// Acts that saw a session by its old id after its claim.
+    pub old_ids_served: u64,
+    /// Claimed sessions that live under both ids at the end.
+    pub two_live_ids: u64,
+    /// Which ids of claimed sessions live at the end.
+    claims: Claims,
+    /// Claims whose first attempt had an unknown outcome.
+    pub claims_repeated: u64,
     /// Messages and patches that no client wrote, or whose write was rejected.
     pub phantoms: u64,
     /// Sessions that could not be read at the end.
@@ -162,6 +172,11 @@ impl ChaosReport {
             unverified_outside_faults: findings.count(Breach::UnverifiedOutsideFault),
             cross_session_reads: findings.count(Breach::CrossSessionRead),
             resurrected: findings.count(Breach::Resurrected),
+            wrong_new_ids: findings.count(Breach::WrongNewId),
+            old_ids_served: findings.count(Breach::OldIdServed),
+            two_live_ids: findings.count(Breach::TwoLiveIds),
+            claims: findings.claims,
+            claims_repeated: ledger.claims_unknown,
             phantoms: findings.count(Breach::Phantom),
             unreadable: findings.count(Breach::Unreadable),
             unknown_resolved: ledger.unknown_resolved,
@@ -226,10 +241,20 @@ impl fmt::Display for ChaosReport {
             ("unverified_outside_faults", self.unverified_outside_faults),
             ("cross_session_reads", self.cross_session_reads),
             ("resurrected", self.resurrected),
+            ("wrong_new_ids", self.wrong_new_ids),
+            ("old_ids_served", self.old_ids_served),
+            ("two_live_ids", self.two_live_ids),
             ("phantoms", self.phantoms),
             ("unreadable", self.unreadable),
             ("unknown_resolved", self.unknown_resolved),
             ("unknown", self.unknown),
+            ("claims", self.claims.acknowledged),
+            ("claims_unknown", self.claims.unknown),
+            ("claims_repeated", self.claims_repeated),
+            ("claimed_new_id_lives", self.claims.new_id_lives),
+            ("claimed_old_id_lives", self.claims.old_id_lives),
+            ("claimed_both_live", self.claims.both_live),
+            ("claimed_none_lives", self.claims.none_lives),
             ("spilled", self.spilled),
             ("errors_outside_faults", self.errors_outside_faults),
             ("errors_in_operations", self.errors_in_operations),

@@ -4,11 +4,11 @@ use http::HeaderName;
 use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, LOCATION};
 use proto_contracts::SessionId;
 use proto_contracts::headers::{AFFINITY_KEY, IDEMPOTENCY_REPLAYED, SESSION_SOURCE};
-use proto_contracts::stateful::{ClientData, HistoryPage, MessagePosted, Session};
+use proto_contracts::stateful::{ClaimedSession, ClientData, HistoryPage, MessagePosted, Session};
 use serde_json::{Value, json};
 
 use crate::chaos::ledger::{
-    ClientNumber, Message, Origin, Patches, Repetition, Seen, SessionNumber, Trust, View,
+    ClientNumber, Message, NewId, Origin, Patches, Repetition, Seen, SessionNumber, Trust, View,
 };
 use crate::client::Response;
 
@@ -92,6 +92,20 @@ pub(crate) fn no_history() -> Seen {
 /// A session that was deleted.
 pub(crate) fn deleted() -> Seen {
     Seen { view: View::Deleted, trust: Trust::Verified, origin: Origin::Own }
+}
+
+/// The new id of a session.
+pub(crate) fn claimed(response: &Response, old: &SessionId) -> Option<(SessionId, Seen)> {
+    let ClaimedSession { session_id: new } = serde_json::from_slice(&response.body).ok()?;
+    let kind = if new == *old {
+        NewId::Unchanged
+    } else if new.affinity_key() == old.affinity_key() {
+        NewId::SameAffinityKey
+    } else {
+        NewId::OtherAffinityKey
+    };
+    let view = View::Claimed { new: new.digest(), kind };
+    Some((new, Seen { view, trust: Trust::Verified, origin: Origin::Own }))
 }
 
 /// Compares the response to a repeated write with the response to its first attempt.

@@ -4,10 +4,13 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
+use http::HeaderValue;
 use proto_contracts::SessionId;
 use tokio::sync::watch;
 
-use crate::chaos::ledger::{ClientNumber, Moment, SessionNumber};
+use crate::chaos::ledger::{ClientNumber, IdUsed, Moment, SessionNumber};
+use crate::chaos::users::User;
+use crate::client::ScenarioRequest;
 use crate::target::Target;
 
 /// Sessions of each client that it does not share.
@@ -31,6 +34,8 @@ pub(crate) struct Run {
     /// Whether a repeated create may carry another affinity key. Not with the memory store, where
     /// only the home holds a session.
     pub(crate) varies_affinity_key: bool,
+    /// Who claims sessions.
+    users: Vec<Arc<User>>,
     pub(super) stopped: AtomicBool,
     /// Whether each acknowledged write is sent again, instead of a sample.
     repeats_each: AtomicBool,
@@ -48,22 +53,59 @@ pub(crate) struct Run {
 pub(super) enum Slot {
     Free,
     /// A client is creating one.
-    Claimed,
+    Creating,
     Open(Arc<OpenSession>),
 }
 
-/// A session that was created.
+/// A session by one of its ids.
 pub(crate) struct OpenSession {
     pub(crate) number: SessionNumber,
     pub(crate) id: SessionId,
-    /// How many messages were sent, acknowledged or not.
-    pub(super) message_count: AtomicU32,
+    pub(crate) id_used: IdUsed,
+    /// Whose token its requests carry.
+    pub(super) user: Option<Arc<User>>,
+    /// How many messages were sent, acknowledged or not, under both ids.
+    pub(super) message_count: Arc<AtomicU32>,
 }
 
 impl OpenSession {
+    /// One that was created without a token.
     pub(crate) fn new(number: SessionNumber, id: SessionId) -> Self {
-        Self { number, id, message_count: AtomicU32::new(0) }
+        let message_count = Arc::default();
+        Self { number, id, id_used: IdUsed::Original, user: None, message_count }
     }
+
+    /// Its new id from a claim by this user.
+    pub(crate) fn claimed(&self, id: SessionId, user: &Arc<User>) -> Self {
+        Self { id, id_used: IdUsed::Claimed, ..self.used_by(user) }
+    }
+
+    /// The same id, used with this user's token.
+    pub(crate) fn used_by(&self, user: &Arc<User>) -> Self {
+        Self {
+            number: self.number,
+            id: self.id.clone(),
+            id_used: self.id_used,
+            user: Some(Arc::clone(user)),
+            message_count: Arc::clone(&self.message_count),
+        }
+    }
+
+    /// Adds the user's token to a request on this session.
+    pub(super) fn authorized(&self, mut request: ScenarioRequest) -> ScenarioRequest {
+        if let Some(user) = &self.user {
+            user.authorize(&mut request);
+        }
+        request
+    }
+}
+
+/// A claim, with what its repetition needs.
+pub(crate) struct Claim {
+    pub(crate) session: Arc<OpenSession>,
+    pub(crate) user: Arc<User>,
+    /// Its `Idempotency-Key`.
+    pub(crate) key: HeaderValue,
 }
 
 impl Run {
@@ -73,6 +115,7 @@ impl Run {
         repeats: Repeats,
         varies_affinity_key: bool,
         clients: u16,
+        users: Vec<Arc<User>>,
     ) -> Arc<Self> {
         let slots = usize::from(clients) * OWN + usize::from(clients).div_ceil(SHARERS);
         Arc::new(Self {
@@ -81,6 +124,7 @@ impl Run {
             timeout,
             repeats,
             varies_affinity_key,
+            users,
             stopped: AtomicBool::new(false),
             repeats_each: AtomicBool::new(false),
             interrupted: watch::Sender::new(false),
@@ -127,6 +171,13 @@ impl Run {
             tokio::time::timeout(time, interrupted.wait_for(|interrupted| *interrupted)).await;
     }
 
+    /// The user for whom a client claims sessions; `None` once that user has about as many as it
+    /// may have.
+    pub(crate) fn user_of(&self, client: ClientNumber) -> Option<Arc<User>> {
+        let number = (client as usize).checked_rem(self.users.len())?;
+        self.users.get(number).filter(|user| user.may_claim()).cloned()
+    }
+
     /// A number for one more client.
     pub(crate) fn next_client(&self) -> ClientNumber {
         self.clients.fetch_add(1, Ordering::Relaxed)
@@ -168,11 +219,21 @@ impl Run {
     pub(super) fn leave(&self, slot: usize, session: &OpenSession) -> bool {
         let mut slots = self.slots();
         match slots.get_mut(slot) {
-            Some(place) if matches!(&*place, Slot::Open(held) if held.number == session.number) => {
+            Some(place) if matches!(&*place, Slot::Open(held) if held.id == session.id) => {
                 *place = Slot::Free;
                 true
             }
             _ => false,
+        }
+    }
+
+    /// Goes on with the session's new id, if the slot still holds the old one.
+    pub(super) fn replace(&self, slot: usize, old: &OpenSession, new: &Arc<OpenSession>) {
+        let mut slots = self.slots();
+        if let Some(place) = slots.get_mut(slot)
+            && matches!(&*place, Slot::Open(held) if held.id == old.id)
+        {
+            *place = Slot::Open(Arc::clone(new));
         }
     }
 
@@ -181,11 +242,11 @@ impl Run {
         let mut slots = self.slots();
         match slots.get_mut(slot) {
             Some(place @ Slot::Free) => {
-                *place = Slot::Claimed;
+                *place = Slot::Creating;
                 Turn::Create(self.sessions.fetch_add(1, Ordering::Relaxed))
             }
             Some(Slot::Open(session)) => Turn::Use(Arc::clone(session)),
-            Some(Slot::Claimed) | None => Turn::Wait,
+            Some(Slot::Creating) | None => Turn::Wait,
         }
     }
 }

@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, HashSet};
 
 use super::session::Session;
 use super::violation::{Breach, Violation};
-use crate::chaos::ledger::{Act, ClientNumber, Entry, Message, Moment, Outcome, View};
+use crate::chaos::ledger::{Act, ClientNumber, Entry, IdUsed, Message, Moment, Outcome, View};
 
 /// Adds a violation for each write that is missing, duplicated, out of order, or was never sent.
 pub(super) fn check(session: &Session<'_>, violations: &mut Vec<Violation>) {
@@ -161,12 +161,16 @@ impl Check<'_, '_> {
         }
         // A patch that was executed twice shows only in the version, which each write increments.
         let tried = self.session.entries.iter().filter(|entry| {
-            entry.is_write() && entry.act != Act::Delete && self.session.may_have_done(entry)
+            entry.is_write()
+                && !matches!(entry.act, Act::Delete | Act::Claim(_))
+                && self.session.may_have_done(entry)
         });
-        let tried = tried.count() + twice.len();
+        // A session is claimed at most once.
+        let claimed = usize::from(self.session.claims().next().is_some());
+        let tried = tried.count() + claimed + twice.len();
         let newest = self.session.entries.iter().filter_map(|entry| match entry.seen()?.view {
             View::Session { version, .. } | View::Posted { version, .. } => Some((version, entry)),
-            View::History(_) | View::Deleted | View::Repeated(_) => None,
+            View::History(_) | View::Deleted | View::Claimed { .. } | View::Repeated(_) => None,
         });
         if let Some((version, entry)) = newest.max_by_key(|(version, _)| *version)
             && version > tried as u64
@@ -262,7 +266,8 @@ impl Check<'_, '_> {
         }
     }
 
-    /// The final reads must return each created session's history, or report the session gone.
+    /// The final reads must return each created session's history, or report the session gone, by
+    /// each of its ids.
     fn readable(&self, violations: &mut Vec<Violation>) {
         let created = self
             .session
@@ -270,14 +275,17 @@ impl Check<'_, '_> {
             .iter()
             .find(|entry| entry.act == Act::Create && entry.seen().is_some());
         let Some(created) = created else { return };
-        let mut last = self.session.last_reads();
-        let read = last.any(|entry| match entry.act {
-            Act::History => entry.seen().is_some() || entry.outcome == Outcome::Absent,
-            _ => entry.outcome == Outcome::Absent,
-        });
-        if !read {
-            let what = "it could not be read at the end".to_owned();
-            violations.push(Violation::new(Breach::Unreadable, created, what));
+        let claimed = self.session.has_claimed_id().then_some(IdUsed::Claimed);
+        for id in [IdUsed::Original].into_iter().chain(claimed) {
+            let mut last = self.session.last_reads().filter(|entry| entry.id == id);
+            let read = last.any(|entry| match entry.act {
+                Act::History => entry.seen().is_some() || entry.outcome == Outcome::Absent,
+                _ => entry.outcome == Outcome::Absent,
+            });
+            if !read {
+                let what = format!("its {id:?} id could not be read at the end").to_lowercase();
+                violations.push(Violation::new(Breach::Unreadable, created, what));
+            }
         }
     }
 }

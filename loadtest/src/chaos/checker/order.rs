@@ -9,14 +9,21 @@ use std::collections::hash_map::Entry::{Occupied, Vacant};
 
 use super::session::Session;
 use super::violation::{Breach, Violation};
-use crate::chaos::ledger::{Act, Entry, Outcome, Patches, View};
+use crate::chaos::ledger::{Act, Entry, IdUsed, Outcome, Patches, View};
 
 /// The newest state that a client had received.
 #[derive(Default)]
 struct Known {
     version: u64,
     messages: u64,
-    deleted: bool,
+    /// The id from the create was deleted or found gone.
+    original_gone: bool,
+    /// Its delete was acknowledged.
+    original_deleted: bool,
+    /// The id from the claim was deleted or found gone.
+    claimed_gone: bool,
+    /// A claim was acknowledged.
+    claimed: bool,
 }
 
 /// Adds the violations of real-time order.
@@ -41,12 +48,50 @@ impl Known {
                 let (version, messages) = shown(&seen.view);
                 self.version = self.version.max(version.unwrap_or_default());
                 self.messages = self.messages.max(messages.unwrap_or_default());
-                self.deleted |= seen.view == View::Deleted;
+                if seen.view == View::Deleted {
+                    *self.gone(entry.id) = true;
+                    self.original_deleted |= entry.id == IdUsed::Original;
+                }
+                self.claimed |= matches!(seen.view, View::Claimed { .. });
             }
             // Without a delete, a vanished session does not count as deleted: `contradicts` reports
             // it.
-            Outcome::Absent => self.deleted |= !session.vanished_in(entry),
+            Outcome::Absent => *self.gone(entry.id) |= !session.vanished_in(entry),
             Outcome::Refused | Outcome::Unknown => {}
+        }
+    }
+
+    fn gone(&mut self, id: IdUsed) -> &mut bool {
+        match id {
+            IdUsed::Original => &mut self.original_gone,
+            IdUsed::Claimed => &mut self.claimed_gone,
+        }
+    }
+
+    /// The breach if this act succeeded by an id that was gone before it began.
+    fn used_gone_id(&self, session: &Session<'_>, entry: &Entry) -> Option<Breach> {
+        let is_gone = match entry.id {
+            IdUsed::Original => self.original_gone,
+            IdUsed::Claimed => self.claimed_gone,
+        };
+        match (entry.id, entry.act) {
+            // A replayed response shows an earlier state.
+            (_, Act::Repeat(_)) => None,
+            // A claim is repeated under the old id.
+            (IdUsed::Original, Act::Claim(_)) if self.claimed => None,
+            // Its first attempt may be what ended the id.
+            (IdUsed::Original, Act::Claim(_)) if session.claims().nth(1).is_some() => {
+                self.original_deleted.then_some(Breach::Resurrected)
+            }
+            (IdUsed::Original, Act::Claim(_)) => is_gone.then_some(Breach::Resurrected),
+            (IdUsed::Original, _) if self.claimed => Some(Breach::OldIdServed),
+            // A second delete succeeds.
+            (_, Act::Delete) => None,
+            (IdUsed::Original, _) if is_gone && !self.original_deleted => {
+                let claimed = session.claims().next().is_some();
+                Some(if claimed { Breach::OldIdServed } else { Breach::Resurrected })
+            }
+            _ => is_gone.then_some(Breach::Resurrected),
         }
     }
 
@@ -54,6 +99,18 @@ impl Known {
     fn contradicts(&self, session: &Session<'_>, entry: &Entry) -> Option<Violation> {
         // A write that the final reads lack is reported as lost, not as a stale read.
         let last = entry.time.begin >= session.settled;
+        // One report of the two final reads is enough. An old id that lives is reported with the
+        // claims.
+        let is_reported =
+            last && (entry.act == Act::History || (self.claimed && entry.id == IdUsed::Original));
+        if entry.seen().is_some()
+            && !entry.is_unverified()
+            && !is_reported
+            && let Some(breach) = self.used_gone_id(session, entry)
+        {
+            let what = format!("{} succeeded after the id was gone", entry.act.as_str());
+            return Some(Violation::new(breach, entry, what));
+        }
         match &entry.outcome {
             Outcome::Absent if session.vanished_in(entry) && !last && self.version > 0 => {
                 let what = format!(
@@ -65,15 +122,6 @@ impl Known {
             }
             Outcome::Done(_) if entry.is_unverified() || (last && entry.act == Act::History) => {
                 None
-            }
-            // A replayed response shows an earlier state, and so may the response to a second
-            // delete.
-            Outcome::Done(_)
-                if self.deleted && !matches!(entry.act, Act::Delete | Act::Repeat(_)) =>
-            {
-                let what =
-                    format!("{} succeeded after the session had been deleted", entry.act.as_str());
-                Some(Violation::new(Breach::Resurrected, entry, what))
             }
             Outcome::Done(seen) if self.is_newer_than(entry.act, &seen.view) => {
                 let Self { version, messages, .. } = self;
@@ -112,7 +160,7 @@ fn shown(view: &View) -> (Option<u64>, Option<u64>) {
         View::Posted { version, number } => (Some(*version), Some(*number)),
         View::Session { version, messages, .. } => (Some(*version), Some(*messages)),
         View::History(messages) => (None, Some(messages.len() as u64)),
-        View::Deleted | View::Repeated(_) => (None, None),
+        View::Deleted | View::Claimed { .. } | View::Repeated(_) => (None, None),
     }
 }
 
@@ -126,7 +174,8 @@ fn one_state_for_each_version<'a>(session: &Session<'a>, violations: &mut Vec<Vi
             Some(View::Session { version, messages, patches }) => {
                 (*version, *messages, Some(patches))
             }
-            Some(View::History(_) | View::Deleted | View::Repeated(_)) | None => continue,
+            Some(View::History(_) | View::Deleted | View::Claimed { .. } | View::Repeated(_))
+            | None => continue,
         };
         let mut conflict = |what| violations.push(Violation::new(Breach::StaleRead, entry, what));
         match states.entry(version) {

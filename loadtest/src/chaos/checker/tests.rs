@@ -4,10 +4,11 @@ use std::ops::Range;
 
 use super::{Breach, Facts, check};
 use crate::chaos::ledger::{
-    Act, ClientNumber, Entry, Interval, Message, Moment, Origin, Outcome, Patches, Repetition,
-    Seen, Trust, View,
+    Act, ClientNumber, Entry, IdUsed, Interval, Message, Moment, Origin, Outcome, Patches,
+    Repetition, Seen, Trust, View,
 };
 
+mod claims;
 mod simulated;
 
 /// When the final reads begin.
@@ -20,7 +21,7 @@ const UNKNOWN: Outcome = Outcome::Unknown;
 fn act(client: ClientNumber, time: Range<u64>, act: Act, outcome: Outcome) -> Entry {
     let time =
         Interval { begin: Moment::from_millis(time.start), end: Moment::from_millis(time.end) };
-    Entry { client, session: 1, time, act, outcome }
+    Entry { client, session: 1, id: IdUsed::Original, time, act, outcome }
 }
 
 fn done(view: View) -> Outcome {

@@ -26,6 +26,12 @@ pub(crate) enum Breach {
     CrossSessionRead,
     /// A deleted session was seen again.
     Resurrected,
+    /// A claim returned the old id, one with another affinity key, or another than before.
+    WrongNewId,
+    /// The old id of a session was served after its claim.
+    OldIdServed,
+    /// At the end a claimed session lives under both of its ids.
+    TwoLiveIds,
     /// A session has data that no client wrote, or whose write was rejected.
     Phantom,
     /// A session could not be read at the end, so its writes could not be checked.
@@ -43,6 +49,9 @@ impl Breach {
             Self::UnverifiedOutsideFault => "unverified read outside a Redis fault",
             Self::CrossSessionRead => "cross-session read",
             Self::Resurrected => "resurrected",
+            Self::WrongNewId => "wrong new id",
+            Self::OldIdServed => "old id served after its claim",
+            Self::TwoLiveIds => "two live ids",
             Self::Phantom => "phantom",
             Self::Unreadable => "unreadable",
         }

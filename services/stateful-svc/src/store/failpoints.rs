@@ -19,6 +19,8 @@ pub(super) enum Failpoint {
     NoLeaseCheck,
     /// `no-drop`: drop requests are confirmed but ignored.
     IgnoreDrops,
+    /// `no-rename`: a claim leaves the session under its old id, too.
+    KeepClaimedId,
 }
 
 /// Whether `TANDEM_TEST_BREAK` names this failpoint.
@@ -35,6 +37,7 @@ pub(super) fn is_active(failpoint: Failpoint) -> bool {
         Failpoint::SkipHandover => "no-handover",
         Failpoint::NoLeaseCheck => "no-lease-check",
         Failpoint::IgnoreDrops => "no-drop",
+        Failpoint::KeepClaimedId => "no-rename",
     };
     ACTIVE.as_deref() == Some(name)
 }

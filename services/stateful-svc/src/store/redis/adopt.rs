@@ -2,12 +2,14 @@
 //! `docs/adr/0027-a-claim-is-one-script.md`.
 
 use super::claim::Claim;
+use super::failure::Failure;
 use super::fields::{add_key, condition_field, damaged, messages_key, record_key};
 use super::scripts::Reply;
 use super::{OnOutage, RedisStore};
 use crate::domain::caller::Caller;
 use crate::domain::keyed::Keyed;
 use crate::domain::session_tag::{Expected, WriteNonce};
+use crate::store::failpoints::{Failpoint, is_active};
 use crate::store::{
     Access, AdoptError, Adopted, Adoption, CreateError, Source, StoreFault, WriteOutcome, Written,
 };
@@ -38,6 +40,9 @@ impl RedisStore {
             Ok(Some(Written {
                 outcome: WriteOutcome::Applied, value: Adopted::Under(_), ..
             })) => {
+                if is_active(Failpoint::KeepClaimedId) {
+                    self.copy_back(access, new).await?;
+                }
                 self.live.ended(access.session);
                 self.lost.forget(access.session);
                 self.lost.remember(new.session);
@@ -48,6 +53,23 @@ impl RedisStore {
             _ => self.remove_owned(owner, new.session).await,
         }
         adopted?.ok_or(AdoptError::NotFound)
+    }
+
+    /// Breaks the guarantee that a claim leaves one id: see [`Failpoint::KeepClaimedId`].
+    async fn copy_back(&self, old: Access, new: Access) -> Result<(), StoreFault> {
+        let (from, to) = (record_key(new.session), record_key(old.session));
+        let mut connection = self.pool.owner_of(&to).await.map_err(Failure::from)?;
+        let copied: redis::RedisResult<()> = redis::pipe()
+            .cmd("COPY")
+            .arg(&from)
+            .arg(&to)
+            .arg("REPLACE")
+            .ignore()
+            .hdel(&to, "owner")
+            .ignore()
+            .query_async(&mut *connection)
+            .await;
+        copied.map_err(|fault| Failure::from(fault).into())
     }
 
     /// `None` when the session is free, for a look.
