@@ -34,7 +34,7 @@ fn user(access: Access) -> ShortDigest {
 }
 
 /// Claims the session for this access's user. Returns access to the new id, too.
-async fn claim(
+pub(crate) async fn claim(
     store: &dyn SessionStore,
     access: Access,
     keyed: Option<Keyed>,
@@ -52,7 +52,10 @@ async fn claim(
     Ok(Written { value: Access { session, ..access }, source, outcome })
 }
 
-async fn listed(store: &dyn SessionStore, access: Access) -> Vec<proto_contracts::SessionDigest> {
+pub(crate) async fn listed(
+    store: &dyn SessionStore,
+    access: Access,
+) -> Vec<proto_contracts::SessionDigest> {
     let page = list(store, user(access), None, OwnedPageSize::default()).await.expect("listed");
     page.sessions.iter().map(|owned| owned.entry.session).collect()
 }

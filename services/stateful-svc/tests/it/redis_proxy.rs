@@ -77,7 +77,13 @@ impl RedisProxy {
         self.cut.lock().expect("not poisoned").is_none()
     }
 
-    fn order(&self, marker: &str, before: usize) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
+    /// Loses the reply to a command that contains this text, after `before` others that do. The
+    /// channels are those of [`RedisProxy::cut_after`].
+    pub(crate) fn order(
+        &self,
+        marker: &str,
+        before: usize,
+    ) -> (oneshot::Receiver<()>, oneshot::Sender<()>) {
         let (done, is_done) = oneshot::channel();
         let (go_on, may_go_on) = oneshot::channel();
         *self.cut.lock().expect("not poisoned") =
