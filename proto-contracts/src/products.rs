@@ -1,5 +1,8 @@
 //! Bodies of `/products`.
 
+use std::fmt;
+use std::str::FromStr;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -12,6 +15,8 @@ pub const DEFAULT_PAGE: u32 = 20;
 
 /// The most characters of a name.
 pub const MAX_PRODUCT_NAME_CHARS: usize = 200;
+/// The most characters of a search.
+pub const MAX_SEARCH_CHARS: usize = 200;
 /// The most units of one reservation.
 pub const MAX_QUANTITY: i32 = 1_000_000;
 
@@ -99,6 +104,69 @@ pub struct Product {
     pub created_at: Timestamp,
 }
 
+macro_rules! sorts {
+    ($($(#[$doc:meta])* $sort:ident = $name:literal,)*) => {
+        /// The order of a list of products; `-` for the reverse. Equal ones are in the order of ids.
+        #[derive(
+            Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema,
+        )]
+        pub enum ProductSort {
+            $($(#[$doc])* #[serde(rename = $name)] $sort,)*
+        }
+
+        impl ProductSort {
+            /// All orders.
+            pub const ALL: &[Self] = &[$(Self::$sort,)*];
+
+            /// The name in a query.
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$sort => $name,)*
+                }
+            }
+        }
+    };
+}
+
+sorts! {
+    /// By id.
+    #[default]
+    Id = "id",
+    /// By id, the last one first.
+    IdDescending = "-id",
+    /// By name, in the order of code points.
+    Name = "name",
+    /// By name, the last one first.
+    NameDescending = "-name",
+    /// The cheapest first.
+    Price = "price",
+    /// The most expensive first.
+    PriceDescending = "-price",
+    /// The oldest first.
+    CreatedAt = "created_at",
+    /// The newest first.
+    CreatedAtDescending = "-created_at",
+}
+
+impl fmt::Display for ProductSort {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The text names no order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("names no order of products")]
+pub struct UnknownSort;
+
+impl FromStr for ProductSort {
+    type Err = UnknownSort;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::ALL.iter().copied().find(|sort| sort.as_str() == text).ok_or(UnknownSort)
+    }
+}
+
 /// Query of `GET /products`.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(default)]
@@ -109,9 +177,22 @@ pub struct ProductsQuery {
     /// The `next_cursor` of the page before.
     #[schemars(regex(pattern = "^[A-Za-z0-9._~-]+$"))]
     pub cursor: Option<String>,
+    /// The order; `id` by default.
+    pub sort: Option<ProductSort>,
+    /// Words that the name must have: `brass bell`, `"bell for two"`, `bell or horn`, `-steel`.
+    #[schemars(length(min = 1, max = 200))]
+    pub q: Option<String>,
+    /// Only products of this price or a higher one.
+    #[schemars(regex(pattern = r"^(0|[1-9][0-9]{0,9})(\.[0-9]{1,2})?$"))]
+    pub min_price: Option<String>,
+    /// Only products of this price or a lower one.
+    #[schemars(regex(pattern = r"^(0|[1-9][0-9]{0,9})(\.[0-9]{1,2})?$"))]
+    pub max_price: Option<String>,
+    /// With `true`, only products with units in stock.
+    pub in_stock: Option<bool>,
 }
 
-/// One page, ordered by id.
+/// One page, in the order of the query.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct ProductPage {
     /// The products.

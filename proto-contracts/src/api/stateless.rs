@@ -49,8 +49,9 @@ pub(super) const DRAW_RANDOM: Details = Details::new(TAG, "Draw random numbers")
 
 pub(super) const LIST_PRODUCTS: Details = Details::new(CATALOGUE, "List the products")
     .described_as(
-        "One page of the catalogue, ordered by id. The next page is `cursor=next_cursor`, also as \
-         `Link` with `rel=\"next\"`. A response from a cache may be as old as its `Cache-Control` \
+        "One page of the catalogue, of all products or of those that the query names, ordered by \
+         `sort`. The next page is the same query with `cursor=next_cursor`, also as `Link` with \
+         `rel=\"next\"`. A response from a cache may be as old as its `Cache-Control` \
          says.",
     )
     .query::<ProductsQuery>()

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::StoreError;
 use super::failpoints::{FILL_PAUSE, Failpoint, is_active};
 use super::flights::Flights;
-use crate::domain::product::{PageRequest, ProductId};
+use crate::domain::product::ProductId;
 
 #[cfg(test)]
 mod model;
@@ -62,9 +62,9 @@ impl Place {
         Self { generation: generation_of(id), document }
     }
 
-    /// Of a page of the catalogue.
-    pub fn page(page: &PageRequest) -> Self {
-        let document = format!("{PREFIX}page:{}:{}", page.limit(), page.after());
+    /// Of a page of the catalogue, by the query that names it.
+    pub fn page(query: &str) -> Self {
+        let document = format!("{PREFIX}page:{query}");
         Self { generation: CATALOGUE.to_owned(), document }
     }
 }

@@ -1,18 +1,58 @@
 //! The catalogue in PostgreSQL.
 
 use deadpool_postgres::ClientWrapper;
+use jiff::Timestamp;
+use rust_decimal::Decimal;
 use service_kit::telemetry::traces::spans::Call;
 use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::database::Database;
 use super::{StoreError, within_timeout};
-use crate::domain::product::{Page, PageRequest, Product, ProductId};
+use crate::domain::product::{
+    Filter, Page, PageRequest, Price, Product, ProductId, Search, Sort, SortKey,
+};
 
 pub(super) mod locks;
 
-const PAGE: &str =
-    "SELECT id, name, price, stock, created_at FROM products WHERE id > $1 ORDER BY id LIMIT $2";
+/// A page in an order. Each filter is null where it does not restrict, which PostgreSQL sees when it
+/// plans, as the statement has no name.
+macro_rules! page {
+    ($key:literal of $type:literal $follows:literal $direction:literal) => {
+        concat!(
+            "SELECT id, name, price, stock, created_at FROM products WHERE ",
+            "($2::text IS NULL OR to_tsvector('simple', name) @@ websearch_to_tsquery('simple', $2)) ",
+            "AND ($3::numeric IS NULL OR price >= $3) AND ($4::numeric IS NULL OR price <= $4) ",
+            "AND (NOT $5::bool OR stock > 0) AND ($6::",
+            $type,
+            " IS NULL OR (",
+            $key,
+            ", id) ",
+            $follows,
+            " ($6, $7)) ORDER BY ",
+            $key,
+            " ",
+            $direction,
+            ", id ",
+            $direction,
+            " LIMIT $1"
+        )
+    };
+}
+
+const fn page_sql(sort: Sort) -> &'static str {
+    match sort {
+        Sort::Id => page!("id" of "text" ">" "ASC"),
+        Sort::IdDescending => page!("id" of "text" "<" "DESC"),
+        Sort::Name => page!("name COLLATE \"C\"" of "text" ">" "ASC"),
+        Sort::NameDescending => page!("name COLLATE \"C\"" of "text" "<" "DESC"),
+        Sort::Price => page!("price" of "numeric" ">" "ASC"),
+        Sort::PriceDescending => page!("price" of "numeric" "<" "DESC"),
+        Sort::CreatedAt => page!("created_at" of "timestamptz" ">" "ASC"),
+        Sort::CreatedAtDescending => page!("created_at" of "timestamptz" "<" "DESC"),
+    }
+}
+
 const ONE: &str = "SELECT id, name, price, stock, created_at FROM products WHERE id = $1";
 
 type Parameters<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
@@ -44,9 +84,23 @@ impl Products {
     /// See [`StoreError`].
     pub async fn page(&self, request: &PageRequest) -> Result<Read<Page>, StoreError> {
         let one_more = i64::from(request.limit()) + 1;
+        let Filter { search, min_price, max_price, in_stock } = request.filter();
+        let search = search.as_ref().map(Search::as_str);
+        let (min, max) = (min_price.map(Price::amount), max_price.map(Price::amount));
         let after = request.after();
-        let parameters: Parameters<'_> = &[(&after, Type::TEXT), (&one_more, Type::INT8)];
-        let read = || self.try_read(locks::TRY_PAGE, &[], PAGE, parameters);
+        let (key, key_type) = key(request);
+        let id = after.map(|after| after.id.as_str());
+        let parameters: Parameters<'_> = &[
+            (&one_more, Type::INT8),
+            (&search, Type::TEXT),
+            (&min, Type::NUMERIC),
+            (&max, Type::NUMERIC),
+            (in_stock, Type::BOOL),
+            (&*key, key_type),
+            (&id, Type::TEXT),
+        ];
+        let sql = page_sql(request.sort());
+        let read = || self.try_read(locks::TRY_PAGE, &[], sql, parameters);
         let Read { value: rows, is_settled } = self.database.read(read).await?;
         let products = rows.iter().map(product).collect::<Result<_, _>>()?;
         Ok(Read { value: Page::from_one_more(products, request), is_settled })
@@ -89,6 +143,23 @@ impl Products {
             Ok(Read { value, is_settled })
         };
         within_timeout(client, work).await.inspect_err(|error| call.failed(error.kind()))
+    }
+}
+
+/// The key after which the page begins, and its type.
+fn key(request: &PageRequest) -> (Box<dyn ToSql + Sync + Send>, Type) {
+    let key = request.after().map(|after| after.key.clone());
+    match (key, request.sort()) {
+        (Some(SortKey::Id(key) | SortKey::Name(key)), _) => (Box::new(key), Type::TEXT),
+        (Some(SortKey::Price(key)), _) => (Box::new(key), Type::NUMERIC),
+        (Some(SortKey::Age(key)), _) => (Box::new(key), Type::TIMESTAMPTZ),
+        (None, Sort::Id | Sort::IdDescending | Sort::Name | Sort::NameDescending) => {
+            (Box::new(None::<String>), Type::TEXT)
+        }
+        (None, Sort::Price | Sort::PriceDescending) => (Box::new(None::<Decimal>), Type::NUMERIC),
+        (None, Sort::CreatedAt | Sort::CreatedAtDescending) => {
+            (Box::new(None::<Timestamp>), Type::TIMESTAMPTZ)
+        }
     }
 }
 

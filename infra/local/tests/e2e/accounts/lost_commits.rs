@@ -69,7 +69,43 @@ async fn a_change_is_made_once_when_the_result_of_its_commit_is_lost() -> Result
     let next: Tokens = refresh(call.api, &login.refresh_token).await?.json();
     cutter.assert_cut()?;
     assert_eq!(refresh(call.api, &next.refresh_token).await?.status, 200);
+
+    a_reservation_is_made_once(&call, &database, &next.access_token).await?;
     stack.shutdown().await;
+    Ok(())
+}
+
+async fn a_reservation_is_made_once(
+    call: &Caller<'_>,
+    database: &Client,
+    token: &str,
+) -> Result<()> {
+    let reserved = async || {
+        let sql = "SELECT count(*), (SELECT 6 - stock::int8 FROM products WHERE id = 'p001') \
+                   FROM reservations";
+        let row = database.query_one(sql, &[]).await?;
+        let (rows, units): (i64, i64) = (row.try_get(0)?, row.try_get(1)?);
+        ensure!(rows == units, "{rows} reservations of {units} units");
+        anyhow::Ok(rows)
+    };
+    let path = "/api/v1/stateless/products/p001/reservations";
+    let body = json!({"quantity": 1});
+    // The service itself finds out by the key.
+    let made = call.losing_the_commit(Method::POST, path, Some(token), &body).await?;
+    assert_eq!((made.status, replayed(&made)), (201, true), "{made}");
+    assert_eq!(reserved().await?, 1);
+    // Without a key the response says that the outcome is unknown.
+    call.cutter.arm();
+    let request = call.api.request(Method::POST, path).bearer_auth(token).json(&body);
+    let problem = Response::to(request).await?.problem(ErrorCode::DatabaseUnavailable);
+    call.cutter.assert_cut()?;
+    assert!(problem.detail.contains("the outcome of the change is unknown"), "{problem:?}");
+    assert_eq!(reserved().await?, 2);
+    // A read is repeated.
+    call.cutter.arm();
+    let read = call.api.get("/api/v1/stateless/products/p001").await?;
+    call.cutter.assert_cut()?;
+    assert_eq!(read.json::<Value>()["stock"], 4, "{read}");
     Ok(())
 }
 
