@@ -49,6 +49,7 @@ pub struct Server {
     addr: SocketAddr,
     metrics: Metrics,
     announce: Duration,
+    start: BoxFuture<'static, ()>,
     release: BoxFuture<'static, Result<(), Box<dyn Error + Send + Sync>>>,
 }
 
@@ -139,6 +140,7 @@ impl Server {
             None => http.bind(config.listen)?,
         };
         let addr = http.addrs().first().copied().unwrap_or(config.listen);
+        let start = Box::pin(async {});
         let release = Box::pin(async { Ok(()) });
         Ok(Self {
             server: http.run(),
@@ -146,6 +148,7 @@ impl Server {
             addr,
             metrics: counted,
             announce: config.announce,
+            start,
             release,
         })
     }
@@ -158,6 +161,11 @@ impl Server {
         release: impl Future<Output = Result<(), E>> + Send + 'static,
     ) -> Self {
         Self { release: Box::pin(async { Ok(release.await?) }), ..self }
+    }
+
+    /// Accepts no connection before this future has ended, so it must end soon.
+    pub fn start_after(self, start: impl Future<Output = ()> + Send + 'static) -> Self {
+        Self { start: Box::pin(start), ..self }
     }
 
     /// The bound address, with the real port where port 0 was configured.
@@ -209,7 +217,8 @@ impl Server {
     /// # Errors
     /// When the server ends by itself.
     pub async fn run_until(self, stop: impl Future<Output = ()>) -> io::Result<()> {
-        let Self { mut server, health, addr, metrics, release, .. } = self;
+        let Self { mut server, health, addr, metrics, start, release, .. } = self;
+        start.await;
         tracing::info!(%addr, instance = %health.instance(), "listening");
         let result = tokio::select! {
             // Shared resources are released even after a failure.

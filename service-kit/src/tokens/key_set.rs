@@ -9,7 +9,7 @@ use arc_swap::ArcSwapOption;
 use prometheus::core::{Collector, Desc};
 use prometheus::proto::MetricFamily;
 use prometheus::{Gauge, IntCounterVec, Opts, Registry};
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::time::{sleep_until, timeout_at};
 
 use super::fetch::{FetchError, Fetcher};
@@ -36,6 +36,8 @@ struct Shared {
     /// When the last successful fetch began, in milliseconds since `began`.
     fetched: AtomicU64,
     is_failing: AtomicBool,
+    /// Whether the first fetch has ended, successful or not.
+    tried: watch::Sender<bool>,
     /// Set when the metrics are registered.
     fetches: OnceLock<IntCounterVec>,
 }
@@ -60,6 +62,7 @@ impl KeySet {
             began: Instant::now(),
             fetched: AtomicU64::new(0),
             is_failing: AtomicBool::new(false),
+            tried: watch::Sender::new(false),
             fetches: OnceLock::new(),
         }))
     }
@@ -80,6 +83,20 @@ impl KeySet {
             }
             _ => Ok(()),
         }
+    }
+
+    /// The same probe, once the first fetch has ended. So an instance that can fetch the keys is not
+    /// ready before it has them, and one that cannot becomes ready nevertheless.
+    ///
+    /// # Errors
+    /// See [`KeySet::probe`].
+    pub async fn probe_after_first_fetch(&self) -> Result<(), Cow<'static, str>> {
+        if self.is_fetched() {
+            // It ends with an error only when the sender is gone, which `self` holds.
+            let mut tried = self.0.tried.subscribe();
+            let _ended = tried.wait_for(|tried| *tried).await;
+        }
+        self.probe()
     }
 
     /// Registers the metrics of fetched keys; there are none of fixed ones.
@@ -151,6 +168,7 @@ impl KeySet {
                 }
             }
         }
+        shared.tried.send_replace(true);
     }
 
     fn replace(&self, list: Vec<PublicKey>) {

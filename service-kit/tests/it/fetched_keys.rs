@@ -4,11 +4,15 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use actix_web::{App, HttpResponse, HttpServer, web};
+use futures_util::poll;
 use prometheus::Registry;
 use serde_json::{Value, json};
 use service_kit::config::Env;
 use service_kit::testing::issuer::{Issuer, claims};
 use service_kit::tokens::{InvalidToken, TokenSettings, TokenVerifier};
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpListener;
+use tokio::time::timeout;
 
 /// What the key server responds: a status and the keys.
 #[derive(Clone)]
@@ -118,6 +122,30 @@ async fn keys_rotate_and_outlive_outages_of_their_issuer() {
         let _unknown = verify(&token(&foreign, "4"));
     }
     assert!(fetches("fetched") - fetched <= 3.0, "a flood of unknown keys causes no fetches");
+}
+
+#[tokio::test]
+async fn readiness_waits_until_the_first_fetch_has_ended() {
+    let published = json!({"keys": [Issuer::new().jwk("1")]}).to_string();
+    for (status, body) in [("200 OK", published.as_str()), ("503 Service Unavailable", "{}")] {
+        let issuer = TcpListener::bind("127.0.0.1:0").await.expect("a port");
+        let url = format!("http://{}/jwks.json", issuer.local_addr().expect("bound"));
+        let tokens = verifier(&url);
+        let keys = tokens.keys().clone();
+        let mut probe = std::pin::pin!(keys.probe_after_first_fetch());
+        assert!(poll!(&mut probe).is_pending(), "no fetch was sent");
+        tokio::spawn(tokens.keys().clone().follow());
+        let (mut fetch, _) = issuer.accept().await.expect("a fetch");
+        assert!(poll!(&mut probe).is_pending(), "the issuer has not responded");
+        let length = body.len();
+        let response = format!(
+            "HTTP/1.1 {status}\r\ncontent-type: application/json\r\nconnection: close\r\n\
+             content-length: {length}\r\n\r\n{body}"
+        );
+        fetch.write_all(response.as_bytes()).await.expect("sent");
+        let found = timeout(Duration::from_secs(30), probe).await.expect("the fetch has ended");
+        assert_eq!(found.is_ok(), status == "200 OK", "{found:?}");
+    }
 }
 
 #[test]

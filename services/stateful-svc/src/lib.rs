@@ -6,8 +6,8 @@
 //! **Invariant:** a session's id never leaves `routes/`. Stores, logs and metrics see its digest
 //! alone.
 
-use std::future::ready;
 use std::sync::Arc;
+use std::time::Duration;
 
 use proto_contracts::headers::LIVE_SESSIONS;
 use secrecy::SecretString;
@@ -16,6 +16,7 @@ use service_kit::redis::{Acks, PoolUnusable, RedisTimeouts, probe};
 use service_kit::server::{BindError, Server};
 use service_kit::telemetry::Metrics;
 use service_kit::tokens::{KeySet, TokenVerifier};
+use tokio::time::timeout;
 
 pub use crate::config::SERVICE;
 use crate::config::{Config, StoreConfig};
@@ -85,6 +86,7 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
         Some(tokens) => follow_keys(tokens.keys(), health, &metrics)?,
         None => health,
     };
+    let keys = tokens.as_ref().map(|tokens| tokens.keys().clone());
     let health = report_live_sessions(health, Arc::clone(&store));
     let live = Live::new(live, tickets, health.draining());
     let sessions =
@@ -92,6 +94,12 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let server = Server::bind(&service, health, metrics, Box::new(|_| Ok(())), move |app| {
         routes::mount(app, sessions.clone())
     })?;
+    // A gateway may send requests as soon as they are accepted, and their tokens need the keys.
+    let server = server.start_after(async move {
+        if let Some(keys) = keys {
+            let _at_the_latest = timeout(FIRST_KEYS_TIMEOUT, keys.probe_after_first_fetch()).await;
+        }
+    });
     Ok(server.on_stop(async move { store.close().await }))
 }
 
@@ -142,8 +150,12 @@ fn shared_secret(secret: Option<&SecretString>, store: &StoreConfig) -> SharedSe
     }
 }
 
+/// How long a start waits for the first fetch of the keys. The issuer may be away.
+const FIRST_KEYS_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// Optional: anonymous requests need no key. And the issuer is behind the gateway, so a stack that
-/// waits for its instances before it starts the gateway would wait forever.
+/// waits for its instances before it starts the gateway would wait forever. But readiness waits for
+/// the first fetch to end: a new instance would reject tokens in between.
 fn follow_keys(
     keys: &KeySet,
     health: HealthBuilder,
@@ -155,7 +167,10 @@ fn follow_keys(
     keys.register(metrics.registry())?;
     tokio::spawn(keys.clone().follow());
     let probed = keys.clone();
-    Ok(health.dependency("token_keys", Need::Optional, move || ready(probed.probe())))
+    Ok(health.dependency("token_keys", Need::Optional, move || {
+        let keys = probed.clone();
+        async move { keys.probe_after_first_fetch().await }
+    }))
 }
 
 /// Gateways route new clients to instances with few live sessions.
