@@ -16,6 +16,7 @@ use crate::response::Response;
 use crate::small_stack;
 
 mod audit;
+mod claims;
 mod cookies;
 mod hostile_text;
 mod keyed;
