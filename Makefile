@@ -168,6 +168,10 @@ fuzz-api: packages $(API_TESTS)/.installed ### Compare responses to generated re
 	@cargo build --workspace --bins
 	@$(if $(s),FUZZ_SECONDS=$(s)) cargo test -p local-stack --test clients -- --ignored --nocapture schemathesis
 
+plans: packages ### Print how long lists of 1,000,000 products take, and the plans of PostgreSQL
+	@cargo build --workspace --bins
+	@cargo test -p local-stack --test e2e -- --ignored --nocapture plans_of_a_million
+
 lint-api: $(UI_TESTS)/.package-lock.json ### Lint the OpenAPI documents of docs/
 	@REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(UI_TESTS)/.bin/redocly lint --config infra/api-tests/redocly.yaml docs/openapi.json docs/openapi-control.json docs/openapi-agent.json
 
@@ -283,4 +287,4 @@ require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for exampl
 # Prints the targets whose help follows this marker.
 targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway revocation-test rollout abuse faults logins logs load bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway revocation-test rollout abuse faults logins logs load bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api plans lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench
