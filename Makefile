@@ -191,6 +191,10 @@ hostile-requests: packages ### Send 8,000 malformed requests to each engine and 
 	@FUZZ_CASES=$(or $(cases),8000) GATEWAY_TEST_ENGINE=pingora cargo test -p gateway --test it hostile_requests:: -- --nocapture
 	@FUZZ_CASES=$(or $(cases),8000) cargo test -p local-stack --test e2e hostile_edge:: -- --nocapture
 
+upload-test: packages ### Upload n=200 files of mb=50 at once, and print the memory of Nginx, gateway and services
+	@cargo build --workspace --bins
+	@UPLOADS=$(or $(n),200) UPLOAD_MIB=$(or $(mb),50) cargo test -p local-stack --test e2e files::memory:: -- --ignored --nocapture
+
 coverage: packages $(TOOLS)/bin/cargo-llvm-cov ### Measure the line coverage of the tests; fails below 85 %
 	@infra/local/install-packages.sh --for-coverage
 	@infra/coverage.sh $(TOOLS)/bin/cargo-llvm-cov

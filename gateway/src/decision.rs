@@ -145,5 +145,8 @@ pub fn body_received(ctx: &mut RequestContext, bytes: u64) -> Result<Duration, E
     if bytes > ctx.traffic.limits.body.of(ctx.resolved.as_ref()) {
         return Err(ErrorCode::BodyTooLarge);
     }
-    Ok(ctx.traffic.timeouts.client.body.left(bytes, ctx.started.elapsed()))
+    let timeouts = &ctx.traffic.timeouts.client;
+    let is_upload = ctx.resolved.is_some_and(|resolved| resolved.endpoint.is_upload());
+    let pace = if is_upload { &timeouts.upload } else { &timeouts.body };
+    Ok(pace.left(bytes, ctx.started.elapsed()))
 }

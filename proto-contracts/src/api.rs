@@ -6,6 +6,7 @@
 
 mod accounts;
 mod document;
+mod files;
 mod stateful;
 mod stateless;
 mod table;

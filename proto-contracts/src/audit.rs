@@ -63,6 +63,10 @@ actions! {
     ProductDeleted = "product_deleted",
     /// Units were taken from a product's stock.
     ProductReserved = "product_reserved",
+    /// A file was uploaded.
+    FileUploaded = "file_uploaded",
+    /// A file was deleted.
+    FileDeleted = "file_deleted",
     /// Logins with an unknown user or a wrong password.
     LoginRejected = "login_rejected",
     /// Changes of a password with a wrong present one.

@@ -2,6 +2,7 @@
 
 mod codes;
 mod page;
+mod status;
 
 use std::borrow::Cow;
 use std::fmt;

@@ -16,6 +16,7 @@ pub mod audit;
 pub mod authority;
 pub mod control;
 pub mod error;
+pub mod files;
 pub mod headers;
 pub mod health;
 pub mod idempotency_key;

@@ -196,7 +196,8 @@ mod tests {
                 let path = template
                     .replace("{session_id}", ID)
                     .replace("{product_id}", "p001")
-                    .replace("{user_id}", "p001");
+                    .replace("{user_id}", "p001")
+                    .replace("{file_id}", "p001");
                 let resolved = resolve(&path).unwrap_or_else(|| panic!("{path} resolves"));
                 let found = (Some(resolved.pool), resolved.endpoint, resolved.is_legacy);
                 assert_eq!(found, (endpoint.pool(), endpoint, is_legacy), "{path}");

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use proto_contracts::files::DEFAULT_MAX_UPLOAD_BYTES;
 use proto_contracts::{Endpoint, Resolved};
 use serde::Deserialize;
 
@@ -31,6 +32,8 @@ pub struct Limits {
 pub struct BodyLimits {
     /// The default.
     any: u64,
+    /// The default of endpoints that take files.
+    upload: u64,
     /// Few entries, so a linear search is fastest.
     of: Vec<(Endpoint, u64)>,
 }
@@ -41,7 +44,14 @@ impl BodyLimits {
         let own = |resolved: &Resolved| {
             self.of.iter().find(|(endpoint, _)| *endpoint == resolved.endpoint)
         };
-        resolved.and_then(own).map_or(self.any, |&(_, bytes)| bytes)
+        match resolved {
+            Some(resolved) => own(resolved).map_or_else(|| self.default(resolved), |of| of.1),
+            None => self.any,
+        }
+    }
+
+    fn default(&self, resolved: &Resolved) -> u64 {
+        if resolved.endpoint.is_upload() { self.upload } else { self.any }
     }
 }
 
@@ -52,6 +62,7 @@ pub(super) struct Section {
     max_header_bytes: usize,
     max_target_bytes: usize,
     max_body_bytes: u64,
+    max_upload_bytes: u64,
     route_body_bytes: BTreeMap<String, u64>,
 }
 
@@ -62,6 +73,7 @@ impl Default for Section {
             max_header_bytes: 64 * 1024,
             max_target_bytes: 8 * 1024,
             max_body_bytes: 1024 * 1024,
+            max_upload_bytes: DEFAULT_MAX_UPLOAD_BYTES,
             route_body_bytes: BTreeMap::new(),
         }
     }
@@ -99,15 +111,20 @@ impl Section {
             ),
         );
         check.require(self.max_body_bytes > 0, "[limits] max_body_bytes", "must be at least 1");
+        check.require(self.max_upload_bytes > 0, "[limits] max_upload_bytes", "must be at least 1");
         let of = self.route_body_bytes.iter().filter_map(|(route, &bytes)| {
             let setting = format!("[limits.route_body_bytes] \"{route}\"");
-            check.require(
-                (1..=self.max_body_bytes).contains(&bytes),
-                &setting,
-                format_args!("must be 1 to max_body_bytes ({})", self.max_body_bytes),
-            );
             let endpoint =
                 Endpoint::ALL.iter().find(|endpoint| endpoint.templates().canonical == route);
+            let (most, name) = match endpoint.is_some_and(|endpoint| endpoint.is_upload()) {
+                true => (self.max_upload_bytes, "max_upload_bytes"),
+                false => (self.max_body_bytes, "max_body_bytes"),
+            };
+            check.require(
+                (1..=most).contains(&bytes),
+                &setting,
+                format_args!("must be 1 to {name} ({most})"),
+            );
             check.require(
                 endpoint.is_some(),
                 &setting,
@@ -116,7 +133,11 @@ impl Section {
             );
             Some((*endpoint?, bytes))
         });
-        let body = BodyLimits { of: of.collect(), any: self.max_body_bytes };
+        let body = BodyLimits {
+            of: of.collect(),
+            any: self.max_body_bytes,
+            upload: self.max_upload_bytes,
+        };
         Limits { header: HeaderLimits { fields, bytes, target_bytes }, body }
     }
 }

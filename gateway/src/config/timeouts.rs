@@ -28,6 +28,8 @@ pub struct ClientTimeouts {
     pub idle: Duration,
     /// For the body, from the end of the header.
     pub body: BodyPace,
+    /// The same for a file that is uploaded.
+    pub upload: BodyPace,
     /// For each write of a response. Pingora's default is none, which keeps the response in memory.
     pub write: Duration,
     /// Minimum read rate for responses other than streams, in bytes/s; `None`: only `write`
@@ -36,7 +38,7 @@ pub struct ClientTimeouts {
 }
 
 /// Deadline of a body: `grace`, plus one second per `min_rate` bytes received (as `MinRate` of
-/// Apache's mod_reqtimeout), at most `longest`.
+/// Apache's mod_reqtimeout), at most `longest`. Its next bytes come within `silence`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BodyPace {
     /// For the first bytes.
@@ -45,6 +47,9 @@ pub struct BodyPace {
     pub min_rate: u64,
     /// For the whole body.
     pub longest: Duration,
+    /// Between two reads, however much time is left: a client that was fast could else stop for
+    /// minutes.
+    pub silence: Duration,
 }
 
 impl BodyPace {
@@ -53,7 +58,7 @@ impl BodyPace {
         let earned = bytes.saturating_mul(1_000).checked_div(self.min_rate);
         let allowed =
             earned.map_or(self.longest, |ms| self.grace.saturating_add(Duration::from_millis(ms)));
-        allowed.min(self.longest).saturating_sub(elapsed)
+        allowed.min(self.longest).saturating_sub(elapsed).min(self.silence)
     }
 }
 
@@ -81,6 +86,9 @@ pub(super) struct Section {
     body_ms: u64,
     body_grace_ms: u64,
     body_min_bytes_per_s: u64,
+    upload_ms: u64,
+    upload_silence_ms: u64,
+    upload_min_bytes_per_s: u64,
     client_write_ms: u64,
     client_write_min_bytes_per_s: u64,
     upstream_connect_ms: u64,
@@ -98,6 +106,9 @@ impl Default for Section {
             body_ms: 60_000,
             body_grace_ms: 10_000,
             body_min_bytes_per_s: 500,
+            upload_ms: 1_800_000,
+            upload_silence_ms: 15_000,
+            upload_min_bytes_per_s: 32_768,
             client_write_ms: 60_000,
             client_write_min_bytes_per_s: 4_096,
             upstream_connect_ms: 1_000,
@@ -127,6 +138,13 @@ impl Section {
                     grace: checked("[timeouts] body_grace_ms", self.body_grace_ms),
                     min_rate: self.body_min_bytes_per_s,
                     longest: checked("[timeouts] body_ms", self.body_ms),
+                    silence: Duration::from_millis(self.body_ms),
+                },
+                upload: BodyPace {
+                    grace: Duration::from_millis(self.body_grace_ms),
+                    min_rate: self.upload_min_bytes_per_s,
+                    longest: checked("[timeouts] upload_ms", self.upload_ms),
+                    silence: checked("[timeouts] upload_silence_ms", self.upload_silence_ms),
                 },
                 write: checked("[timeouts] client_write_ms", self.client_write_ms),
                 min_write_rate: usize::try_from(self.client_write_min_bytes_per_s)
@@ -151,7 +169,12 @@ mod tests {
     #[test]
     fn a_body_gets_time_by_its_bytes_up_to_a_maximum() {
         let second = Duration::from_secs(1);
-        let pace = BodyPace { grace: 10 * second, min_rate: 500, longest: 60 * second };
+        let pace = BodyPace {
+            grace: 10 * second,
+            min_rate: 500,
+            longest: 60 * second,
+            silence: 60 * second,
+        };
         assert_eq!(pace.left(0, Duration::ZERO), 10 * second);
         assert_eq!(
             pace.left(10, 10 * second),
@@ -166,5 +189,8 @@ mod tests {
         assert_eq!(pace.left(1_000_000, 59 * second), second);
         assert_eq!(pace.left(u64::MAX, 61 * second), Duration::ZERO);
         assert_eq!(BodyPace { min_rate: 0, ..pace }.left(0, 10 * second), 50 * second);
+        let pace = BodyPace { silence: 5 * second, ..pace };
+        assert_eq!(pace.left(25_000, 10 * second), 5 * second, "a fast client may not stop");
+        assert_eq!(pace.left(0, 8 * second), 2 * second);
     }
 }

@@ -114,6 +114,7 @@ sed -e "s|@@LISTEN_ADDR@@|0.0.0.0|g" \
     -e "s|@@USER_DIRECTIVE@@||g" \
     -e "s|@@BROTLI_MODULES@@||g" \
     -e "s|@@BROTLI_INCLUDE@@||g" \
+    -e "s|@@BROTLI_OFF@@||g" \
     "$conf/nginx.conf.template" >"$state/nginx.conf"
 if grep -n '@@' "$state/nginx.conf" >&2; then
     fail "nginx.conf.template has a placeholder without a value"

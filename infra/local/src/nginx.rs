@@ -48,10 +48,11 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
 
     let brotli =
         MODULES.into_iter().map(|dir| Path::new(dir).join(BROTLI)).find(|module| module.is_file());
-    let (modules, include) = brotli.map_or_else(Default::default, |module| {
+    let (modules, include, off) = brotli.map_or_else(Default::default, |module| {
         (
             format!("load_module {};", module.display()),
             format!("include {}/brotli.conf;", conf.display()),
+            "brotli off;".to_owned(),
         )
     });
     let ports = &settings.ports;
@@ -83,6 +84,7 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         ("USER_DIRECTIVE", if worker.is_some() { user_directive() } else { String::new() }),
         ("BROTLI_MODULES", modules),
         ("BROTLI_INCLUDE", include),
+        ("BROTLI_OFF", off),
     ];
     let template = conf.join("nginx.conf.template");
     let text = fs::read_to_string(&template).attempt(|| format!("read {}", template.display()))?;

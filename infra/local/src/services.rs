@@ -1,13 +1,14 @@
 //! The instances of the two services.
 
 use std::ffi::OsString;
+use std::io;
 
 use nix::sys::signal::Signal;
 use proto_contracts::PoolName;
 use secrecy::ExposeSecret;
 
 use crate::component::Component;
-use crate::error::StackError;
+use crate::error::{Attempt as _, StackError};
 use crate::ports::loopback;
 use crate::process::Launch;
 use crate::redis;
@@ -43,6 +44,7 @@ pub(crate) fn launch(
             set("CACHE_REDIS_URL", &settings.redis_cache_url());
             set("IDEMPOTENCY_SECRET", settings.secrets.idempotency_secret.expose_secret());
             set("GATEWAY_URL", &settings.gateway_url());
+            set("FILES_URL", &files_url(settings)?);
             set("AUTH_KEYS_DIR", &settings.token_keys.dir.to_string_lossy());
             settings.stateless_binary
         }
@@ -65,4 +67,12 @@ pub(crate) fn launch(
         stop_signal: Signal::SIGTERM,
         log: settings.log(component),
     })
+}
+
+/// The folder of users' files, as the services read it.
+fn files_url(settings: &Settings) -> Result<String, StackError> {
+    let folder = settings.files();
+    let url = reqwest::Url::from_file_path(&folder);
+    let absolute = url.map_err(|()| io::Error::from(io::ErrorKind::InvalidFilename));
+    absolute.map(String::from).attempt(|| format!("name {} by a URL", folder.display()))
 }

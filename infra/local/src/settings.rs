@@ -24,6 +24,9 @@ use crate::topology::{Extent, Gateways, Store, Topology};
 /// The services' role and their database.
 pub(crate) const DATABASE_ROLE: &str = "tandem";
 
+/// The folder of users' files, which all stateless instances share.
+const FILES: &str = "files";
+
 /// Whether a stack's state outlives it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Lifetime {
@@ -95,11 +98,10 @@ impl Settings {
         fs::DirBuilder::new().recursive(true).mode(0o711).create(&state).attempt(cannot)?;
         let state = state.canonicalize().attempt(cannot)?;
         allow_traversal(&state).attempt(cannot)?;
-        fs::DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(state.join("logs"))
-            .attempt(cannot)?;
+        for private in ["logs", FILES] {
+            let folder = state.join(private);
+            fs::DirBuilder::new().recursive(true).mode(0o700).create(folder).attempt(cannot)?;
+        }
         let mut settings = Self {
             small_disk: None,
             shared: shared_folder(&state)?,
@@ -160,6 +162,11 @@ impl Settings {
                 .filter(move |(of, ..)| *of == scope)
                 .map(|(_, name, value)| (name.clone(), value.clone()))
         }))
+    }
+
+    /// The content of users' files.
+    pub(crate) fn files(&self) -> PathBuf {
+        self.state.join(FILES)
     }
 
     /// The gateway's data plane, for the services themselves.

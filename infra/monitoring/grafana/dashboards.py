@@ -222,6 +222,16 @@ def accounts():
             graph("Deliveries", "ops", [("{{outcome}}", "sum by (outcome) (rate(accounts_revocation_deliveries_total[$__rate_interval]))")],
                   "failed: no response, or one of an outage. rejected: the configurations differ."),
         ]),
+        ("Files", [
+            graph("Uploads by outcome", "ops", [("{{outcome}}", "sum by (outcome) (rate(files_uploads_total[$__rate_interval]))")],
+                  "broken_off: by the client. failed: the database or the store; alerts at 5 %. over_quota: the user's files take too much space."),
+            graph("Stored", "Bps", [("bytes", "sum(rate(files_stored_bytes_total[$__rate_interval]))")]),
+            graph("Uploads in flight", "short", [("{{instance}}", "files_uploads_in_flight")]),
+            graph("Swept", "short", [("{{kind}}", "sum by (kind) (increase(files_swept_total[15m]))")],
+                  "What broken uploads and deletions left. content: it had no row.", span=12),
+            graph("Last sweep", "s", [("any instance", "time() - max(files_sweep_last_success_timestamp_seconds)")],
+                  "Twice a minute by each instance; alerts at 15 min.", span=12),
+        ]),
         ("Audit log", [
             graph("Rows by action", "ops", [("{{action}}", recorded)], "Refused requests count one by one; a row has those of an address and minute.", span=12),
             graph("Partitions, last check", "s", [("any instance", "time() - max(accounts_audit_partitions_last_success_timestamp_seconds)")],

@@ -20,10 +20,11 @@ with cause and cure.
 - The response shows which instance served it, and why: `X-Served-By` and `X-Affinity`.
 - All times are UTC with milliseconds.";
 
-const TAGS: [(&str, &str); 7] = [
+const TAGS: [(&str, &str); 8] = [
     ("Stateless", "Any instance serves them, round robin."),
     ("Catalogue", "Products, from a cache."),
     ("Accounts", "Users, logins and tokens."),
+    ("Files", "Files of users, which only their owner sees."),
     ("Sessions", "State that stays on one instance, and that no crash loses."),
     ("Messages", "The conversation of a session."),
     ("Live", "Messages as they are posted."),
@@ -81,6 +82,7 @@ pub fn document() -> Value {
             ),
             ("product_id", "The product's id.", product_id, "p001"),
             ("user_id", "The username.", username, "ada"),
+            ("file_id", "The file's id.", file_id, "019ac8f5-7a3b-7c35-8d21-5e0f6a7b8c9d"),
         ],
         errors: &ERRORS,
         errors_of_bodies: &ERRORS_OF_BODIES,
@@ -108,4 +110,8 @@ fn username(_: &mut SchemaGenerator) -> Schema {
 
 fn product_id(_: &mut SchemaGenerator) -> Schema {
     json_schema!({"type": "string", "pattern": "^[A-Za-z0-9_-]{1,64}$"})
+}
+
+fn file_id(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "uuid"})
 }

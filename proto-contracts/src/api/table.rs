@@ -1,6 +1,6 @@
 //! The table.
 
-use super::{accounts, stateful, stateless};
+use super::{accounts, files, stateful, stateless};
 use crate::openapi::{Described, Details, Method};
 use crate::pool_name::PoolName;
 
@@ -54,6 +54,15 @@ macro_rules! api {
             pub const fn is_stream(self) -> bool {
                 match self {
                     $($(Self::$endpoint => const { false $(|| $details.is_stream)* },)*)*
+                    Self::Unknown => false,
+                }
+            }
+
+            /// Whether it takes files, which are larger than other bodies and are forwarded while
+            /// they arrive.
+            pub const fn is_upload(self) -> bool {
+                match self {
+                    $($(Self::$endpoint => const { false $(|| $details.is_upload)* },)*)*
                     Self::Unknown => false,
                 }
             }
@@ -166,6 +175,20 @@ api! {
         /// Who changed what.
         Audit "/api/v1/audit" {
             list_audit: Get accounts::LIST_AUDIT;
+        }
+        /// The caller's files.
+        Files "/api/v1/files" {
+            list_files: Get files::LIST_FILES;
+            upload_file: Post files::UPLOAD_FILE;
+        }
+        /// What is known of one file.
+        File "/api/v1/files/{file_id}" {
+            get_file: Get files::GET_FILE;
+            delete_file: Delete files::DELETE_FILE;
+        }
+        /// Its bytes.
+        FileContent "/api/v1/files/{file_id}/content" {
+            download_file: Get files::DOWNLOAD_FILE;
         }
         /// The public keys of access tokens.
         Jwks "/.well-known/jwks.json" {

@@ -1,7 +1,5 @@
 //! The table of error codes. `make error-pages` writes a page for each.
 
-use std::fmt;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -90,6 +88,16 @@ error_codes! {
             Nothing was done.";
         cure "Send one key in the form that the detail names, and a new random key for each \
             request.";
+    InvalidFileName = "invalid_file_name", "The file's name is missing or cannot be used",
+        repeat Changed;
+        cause "Content-Disposition has no file name, or one that cannot be used: it is too long, has \
+            a slash, or characters that are not shown. Nothing was stored.";
+        cure "Send `Content-Disposition: attachment; filename=\"report.pdf\"`. For other letters \
+            than ASCII, send `filename*=UTF-8''` and the percent-encoded name.";
+    InvalidForm = "invalid_form", "The form is malformed", repeat Changed;
+        cause "The form is cut short, is not `multipart/form-data`, or has more or less than one \
+            part, which is a file. Nothing was stored.";
+        cure "Let your HTTP library build the form, with the file as its only part.";
     InvalidEntityTag = "invalid_entity_tag", "An entity tag is malformed", repeat Changed;
         cause "If-Match or If-None-Match is neither `*` nor a list of entity tags in quotes. A \
             condition that cannot be read is never ignored, so nothing was done.";
@@ -163,6 +171,9 @@ error_codes! {
     OutOfStock = "out_of_stock", "The stock does not suffice", repeat Changed;
         cause "Fewer units are in stock than the reservation would take. Nothing was reserved.";
         cure "Reserve as many units as the detail says, or fewer, or wait until the stock is filled up.";
+    FileNotFound = "file_not_found", "There is no such file", repeat Changed;
+        cause "The file never existed, was deleted, or belongs to another user.";
+        cure "List your files for the ids that exist.";
     PoolNotFound = "pool_not_found", "There is no such pool", repeat Changed;
         cause "The gateway has no pool of this name.";
         cure "Use `stateless` or `stateful`.";
@@ -186,6 +197,11 @@ error_codes! {
         cause "A user can have a limited number of live sessions, and you have reached it. Nothing \
             was changed.";
         cure "List your sessions and end those that you no longer need, or wait until they expire.";
+    FileQuotaExceeded = "file_quota_exceeded", "Your files would take too much space",
+        repeat Changed;
+        cause "A user's files can take a limited number of bytes together, those that are being \
+            uploaded included. Nothing was stored.";
+        cure "Delete files that you no longer need, or wait until your other uploads have ended.";
     InstanceExists = "instance_exists", "The instance already exists", repeat Changed;
         cause "The pool already has an instance of this name or address.";
         cure "Give the new instance another name (INSTANCE_ID), or remove the existing one first.";
@@ -219,6 +235,10 @@ error_codes! {
     UriTooLong = "uri_too_long", "The target is too long", repeat Changed;
         cause "Path and query together are longer than the limit.";
         cure "Move the content from the query to the body where the operation has one.";
+    RangeNotSatisfiable = "range_not_satisfiable", "The range is outside the content",
+        repeat Changed;
+        cause "The range of the header Range begins behind the end of the content, or is empty.";
+        cure "Read the length in `Content-Range`, and ask for a range that begins before it.";
     ExpectationFailed = "expectation_failed", "The expectation cannot be met", repeat Changed;
         cause "The Expect header has another value than `100-continue`.";
         cure "Omit the Expect header.";
@@ -327,6 +347,10 @@ error_codes! {
         cause "The service has just started, or the issuer has a new key. The keys that verify \
             tokens are being fetched, so nothing was done.";
         cure "Wait for the seconds of `Retry-After`, then repeat the request.";
+    FileStorageUnavailable = "file_storage_unavailable", "The storage of files is unavailable",
+        repeat IfIdempotent;
+        cause "The storage that holds the content of files did not respond, or is full.";
+        cure "Wait for the seconds of `Retry-After`, then repeat the request.";
     DatabaseUnavailable = "database_unavailable", "The database is unavailable",
         repeat IfIdempotent;
         cause "The database did not respond in time.";
@@ -342,103 +366,4 @@ error_codes! {
     StateNotSaved = "state_not_saved", "The change cannot be saved", repeat Safe;
         cause "The gateway cannot write the change to its state file, so nothing was changed.";
         cure "Remove the cause that the detail names, such as a full disk, and repeat the request.";
-}
-
-impl ErrorCode {
-    /// The code of this name.
-    pub fn named(name: &str) -> Option<Self> {
-        Self::ALL.iter().copied().find(|code| code.as_str() == name)
-    }
-
-    /// The path of the page about the code.
-    pub fn page_path(self) -> String {
-        format!("/docs/errors/{self}")
-    }
-
-    /// The code's HTTP status.
-    pub const fn status(self) -> u16 {
-        match self {
-            Self::BadRequest
-            | Self::MalformedJson
-            | Self::InvalidQuery
-            | Self::InvalidSessionId
-            | Self::InvalidProductId
-            | Self::InvalidCursor
-            | Self::InvalidIdempotencyKey
-            | Self::InvalidEntityTag
-            | Self::InvalidLastEventId
-            | Self::InvalidStrategy => 400,
-            Self::Unauthorized
-            | Self::InvalidToken
-            | Self::InvalidCredentials
-            | Self::InvalidRefreshToken
-            | Self::InvalidTicket => 401,
-            Self::OriginNotAllowed | Self::Forbidden => 403,
-            Self::NotFound
-            | Self::SessionNotFound
-            | Self::ProductNotFound
-            | Self::UserNotFound
-            | Self::PoolNotFound
-            | Self::InstanceNotFound => 404,
-            Self::MethodNotAllowed => 405,
-            Self::RequestTimeout => 408,
-            Self::ConcurrentUpdate
-            | Self::SessionFull
-            | Self::TooManySessions
-            | Self::InstanceExists
-            | Self::UsernameTaken
-            | Self::ProductExists
-            | Self::OutOfStock
-            | Self::LastAdmin
-            | Self::LastInstance
-            | Self::WrongState
-            | Self::UpgradeInProgress => 409,
-            Self::PreconditionFailed => 412,
-            Self::BodyTooLarge | Self::MessageTooLarge | Self::ClientDataTooLarge => 413,
-            Self::UriTooLong => 414,
-            Self::UnsupportedMediaType => 415,
-            Self::ExpectationFailed => 417,
-            Self::MisdirectedRequest => 421,
-            Self::InvalidBody
-            | Self::IdempotencyKeyReused
-            | Self::InvalidOperands
-            | Self::WeakPassword
-            | Self::DivisionByZero
-            | Self::ResultNotFinite
-            | Self::InvalidInstance
-            | Self::WrongInstance
-            | Self::InvalidConfig => 422,
-            Self::UpgradeRequired => 426,
-            Self::RateLimited | Self::TooManyInFlight | Self::TooManyClientStreams => 429,
-            Self::HeaderTooLarge => 431,
-            Self::Internal | Self::ComponentFailed => 500,
-            Self::UpstreamFailed => 502,
-            Self::NoInstanceAvailable
-            | Self::Overloaded
-            | Self::TooManyConnections
-            | Self::TooManyStreams
-            | Self::SessionStoreUnavailable
-            | Self::LoginsUnavailable
-            | Self::TokenKeysUnavailable
-            | Self::DatabaseUnavailable
-            | Self::CacheUnavailable => 503,
-            Self::UpstreamTimeout => 504,
-            Self::VersionNotSupported => 505,
-            Self::StateNotSaved => 507,
-        }
-    }
-
-    /// Seconds until a retry may succeed (`Retry-After`), for the codes that have it.
-    pub const fn retry_after_s(self) -> Option<u32> {
-        match self.status() {
-            429 | 503 => Some(1),
-            _ => None,
-        }
-    }
-}
-
-impl fmt::Display for ErrorCode {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }

@@ -132,6 +132,9 @@ impl Generator<'_> {
         if let Some(body) = details.body {
             described["requestBody"] = self.body(&body, operation.successor.is_some());
         }
+        if details.is_upload {
+            described["requestBody"] = upload();
+        }
         described
     }
 
@@ -301,6 +304,26 @@ impl Generator<'_> {
         }
         all
     }
+}
+
+/// The body of an upload.
+fn upload() -> Value {
+    let file = json!({"type": "string", "format": "binary"});
+    let form = json!({
+        "type": "object",
+        "properties": {"file": file},
+        "required": ["file"],
+        "additionalProperties": false,
+    });
+    json!({
+        "required": true,
+        "description": "The file: as the body, with its name in `Content-Disposition`, or as the one \
+                        part of a form.",
+        "content": {
+            "multipart/form-data": {"schema": form},
+            "application/octet-stream": {"schema": file},
+        },
+    })
 }
 
 /// The schema of a server-sent event, whose data is JSON of this schema. OpenAPI 3.1 has no other

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use schemars::{JsonSchema, SchemaGenerator};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::DeserializeOwned;
 
 use crate::accounts::Role;
@@ -149,6 +149,8 @@ pub struct Details {
     pub takes: &'static [Header],
     /// Its body.
     pub body: Option<Body>,
+    /// Whether its body is a file, plain or as the one part of a form.
+    pub is_upload: bool,
     /// The response of success.
     pub success: Success,
     /// A second status of success with the same body, and its meaning.
@@ -183,6 +185,7 @@ impl Details {
             query: None,
             takes: &[],
             body: None,
+            is_upload: false,
             success: Success { status: 204, description: "Done.", content: None },
             also: None,
             headers: [&[]; 2],
@@ -254,6 +257,11 @@ impl Details {
         Self { body: Some(body), ..self }
     }
 
+    /// Its body is a file, plain or as the one part of a form.
+    pub const fn upload(self) -> Self {
+        Self { is_upload: true, ..self }
+    }
+
     /// It returns this as JSON.
     pub const fn returns<T: JsonSchema + DeserializeOwned>(
         self,
@@ -274,6 +282,13 @@ impl Details {
     pub const fn returns_any(self, description: &'static str) -> Self {
         let (media_type, check) = ("application/json", unchecked as Check);
         let content = Content { media_type, schema: None, example: None, check };
+        self.succeeds_with(200, description, Some(content))
+    }
+
+    /// It returns the bytes of a file.
+    pub const fn returns_file(self, description: &'static str) -> Self {
+        let content =
+            Content { media_type: "*/*", schema: Some(binary), example: None, check: unchecked };
         self.succeeds_with(200, description, Some(content))
     }
 
@@ -365,6 +380,11 @@ impl Details {
 
 fn parses_as<T: DeserializeOwned>(json: &str) -> Result<(), serde_json::Error> {
     serde_json::from_str::<T>(json).map(drop)
+}
+
+/// Bytes of any kind.
+pub(super) fn binary(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({"type": "string", "format": "binary"})
 }
 
 fn unchecked(_: &str) -> Result<(), serde_json::Error> {

@@ -62,6 +62,17 @@ headers! {
         "The number of the last message that the client has; 0 for all messages.",
         "3",
         pattern "^[0-9]{1,9}$";
+    CONTENT_DISPOSITION = "Content-Disposition",
+        "The name of a file that is the whole body (RFC 6266).",
+        "attachment; filename=\"report.pdf\"",
+        pattern r#"^[!#-~]+( *; *[!#-~]+=("[^"]*"|[!#-~]+))+$"#;
+    RANGE = "Range",
+        "The part of the content to send (RFC 9110, section 14): one range of bytes. Several ranges \
+         and other units are ignored.",
+        "bytes=0-1023";
+    IF_RANGE = "If-Range",
+        "`Range` counts only if this is the present `ETag`; else the whole content is sent.",
+        "\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"";
 
     // Of responses.
     REQUEST_ID = "X-Request-Id",
@@ -111,6 +122,15 @@ headers! {
     CACHE_CONTROL = "Cache-Control",
         "Whether and how long the response may be cached.",
         "public, max-age=60";
+    ATTACHMENT = "Content-Disposition",
+        "The file's name, and that a browser must save it (RFC 6266).",
+        "attachment; filename=\"report.pdf\"";
+    ACCEPT_RANGES = "Accept-Ranges",
+        "That `Range` is supported.",
+        "bytes";
+    CONTENT_RANGE = "Content-Range",
+        "Which bytes these are, and how many there are; of a response with 206 or 416.",
+        "bytes 0-1023/4096";
     CHANGE_LASTS = "X-Change-Lasts",
         "How long the change lasts: `saved`, or `until_restart` without a state file.",
         "saved";

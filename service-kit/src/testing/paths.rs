@@ -62,6 +62,7 @@ impl Paths {
             .replace("{session_id}", &parameter)
             .replace("{product_id}", &parameter)
             .replace("{user_id}", &parameter)
+            .replace("{file_id}", &parameter)
             .into_bytes()
     }
 

@@ -2,13 +2,17 @@
 
 use std::num::{NonZeroU16, NonZeroUsize};
 use std::path::PathBuf;
+use std::time::Duration;
 
+use proto_contracts::files::DEFAULT_MAX_FILE_BYTES;
 use reqwest::Url;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret as _, SecretString};
 use service_kit::config::{ConfigError, Env, ServiceConfig};
 use service_kit::postgres::PostgresTarget;
 use service_kit::redis::RedisTarget;
 
+use crate::blob_target::{BlobTarget, S3Settings};
+use crate::domain::file::FileLimits;
 use crate::issuer::IssuerSettings;
 
 /// The service's name, in health responses, in `info` and on the command line.
@@ -38,7 +42,78 @@ pub struct Config {
     /// `IDEMPOTENCY_SECRET`: the key of the fingerprints of requests with an idempotency key. At
     /// least 32 bytes, the same for all instances.
     pub idempotency_secret: Option<SecretString>,
+    /// `FILES_*`: where files are stored, and how many.
+    pub files: FilesConfig,
 }
+
+/// The settings of files.
+#[derive(Clone, Debug)]
+pub struct FilesConfig {
+    /// `FILES_URL`: a folder that all instances share, or a bucket of S3. A folder of this machine
+    /// by default.
+    pub target: BlobTarget,
+    /// `FILES_S3_*`: how S3 is reached.
+    pub s3: S3Settings,
+    /// `FILES_MAX_BYTES` and `FILES_QUOTA_BYTES`: of one file, 50 MiB by default, and of all files
+    /// of a user, 1 GiB.
+    pub limits: FileLimits,
+    /// `FILES_LEASE_S`: how long an upload whose instance has died is kept; 60 s by default.
+    pub lease: Duration,
+}
+
+impl FilesConfig {
+    fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let folder = "file:///var/tmp/tandem-files";
+        let file = DEFAULT_MAX_FILE_BYTES.to_string();
+        let endpoint = env.parse::<String>("FILES_S3_ENDPOINT", "", "http://127.0.0.1:9000")?;
+        let endpoint = match endpoint.as_str() {
+            "" => None,
+            _ => Some(env.parse("FILES_S3_ENDPOINT", "", "http://127.0.0.1:9000")?),
+        };
+        let not_empty = |text: String| Some(text).filter(|text| !text.is_empty());
+        Ok(Self {
+            target: env.parse("FILES_URL", folder, "s3://bucket/prefix")?,
+            s3: S3Settings {
+                endpoint,
+                region: env.parse("FILES_S3_REGION", "us-east-1", "eu-central-1")?,
+                access_key: not_empty(env.parse(
+                    "FILES_S3_ACCESS_KEY",
+                    "",
+                    "AKIAIOSFODNN7EXAMPLE",
+                )?),
+                secret_key: env.secret(
+                    "FILES_S3_SECRET_KEY",
+                    "",
+                    "<the secret key>",
+                    |secret| {
+                        let is_set = !secret.expose_secret().is_empty();
+                        Ok::<_, ()>(is_set.then(|| secret.clone()))
+                    },
+                )?,
+            },
+            limits: FileLimits {
+                file: env.parse_within(
+                    "FILES_MAX_BYTES",
+                    &file,
+                    1..=MOST_FILE_BYTES,
+                    "52428800",
+                )?,
+                quota: env.parse_within(
+                    "FILES_QUOTA_BYTES",
+                    "1073741824",
+                    0..=MOST_QUOTA_BYTES,
+                    "1073741824",
+                )?,
+            },
+            lease: env.seconds("FILES_LEASE_S", "60", 1..=3600)?,
+        })
+    }
+}
+
+/// What 10,000 parts of S3 have.
+const MOST_FILE_BYTES: u64 = 10_000 * 5 * 1024 * 1024;
+/// A plausibility limit: a petabyte.
+const MOST_QUOTA_BYTES: u64 = 1 << 50;
 
 impl Config {
     /// Reads the settings.
@@ -71,6 +146,7 @@ impl Config {
             password_threads: env.parse("AUTH_PASSWORD_THREADS", "2", "2")?,
             audit_retention_months: env.parse("AUDIT_RETENTION_MONTHS", "12", "12")?,
             idempotency_secret: env.long_secret("IDEMPOTENCY_SECRET")?,
+            files: FilesConfig::from_env(env)?,
         })
     }
 }

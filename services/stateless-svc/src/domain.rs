@@ -5,6 +5,7 @@ pub mod attempts;
 pub mod audit;
 pub mod calculation;
 pub mod drawing;
+pub mod file;
 mod hex;
 pub mod keyed;
 pub mod outcome;

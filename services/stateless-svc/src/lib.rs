@@ -5,6 +5,7 @@
 //! signs access tokens, `passwords` hashes passwords.
 
 mod auth_metrics;
+pub mod blob_target;
 pub mod cli;
 pub mod config;
 pub mod domain;
@@ -30,12 +31,13 @@ use domain::keyed::KeyDigests;
 use issuer::{Issuer, KeysError};
 use passwords::{HashError, PasswordHasher};
 use relay::{Relay, RelayMetrics};
-use routes::{App, Auth, Repetitions};
+use routes::{App, Auth, FilesState, Repetitions};
 use store::accounts::{Accounts, UserCount};
 use store::attempts::SharedAttempts;
 use store::audit::{AuditLog, AuditMetrics, Partitions, Refusals};
 use store::cache::DocumentCache;
 use store::database::Database;
+use store::files::{BlobError, Blobs, FileMetrics, Files, Sweeper};
 use store::idempotency::IdempotencyKeys;
 use store::migrations::{self, Schema};
 use store::product_changes::ProductChanges;
@@ -68,6 +70,9 @@ pub enum BuildError {
     /// The HTTP client of the relay cannot be made.
     #[error("cannot make the client of the gateway")]
     Relay(#[from] reqwest::Error),
+    /// The store of files cannot be used.
+    #[error("cannot use the store of files")]
+    Files(#[from] BlobError),
     /// The listener could not be opened.
     #[error("cannot open the listener")]
     Bind(#[from] BindError),
@@ -110,6 +115,7 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let refusals = Refusals::new(postgres.clone(), audited.clone());
     let keys = IdempotencyKeys::new(database);
     let auth_metrics = AuthMetrics::register(metrics.registry(), passwords.clone())?;
+    let digests = KeyDigests::new(config.idempotency_secret.as_ref());
     let auth = web::Data::new(Auth {
         accounts: accounts.clone(),
         passwords,
@@ -118,10 +124,18 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
         metrics: auth_metrics.clone(),
         audit: AuditLog::new(postgres.clone()),
         refusals: refusals.clone(),
-        repetitions: Repetitions {
-            keys: keys.clone(),
-            digests: KeyDigests::new(config.idempotency_secret.as_ref()),
-        },
+        repetitions: Repetitions { keys: keys.clone(), digests: digests.clone() },
+    });
+    let files =
+        Files::new(postgres.clone(), audited.clone(), config.files.limits, config.files.lease);
+    let blobs = Blobs::new(&config.files.target, &config.files.s3)?;
+    let file_metrics = FileMetrics::register(metrics.registry())?;
+    let sweeper = Sweeper::new(files.clone(), blobs.clone(), file_metrics.clone());
+    let files = web::Data::new(FilesState {
+        files,
+        blobs,
+        metrics: file_metrics,
+        repetitions: Repetitions { keys: keys.clone(), digests },
     });
     let relay = Relay::new(
         Revocations::new(postgres.clone()),
@@ -133,6 +147,7 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let server = Server::bind(&config.service, health, metrics, admission, move |api| {
         api.app_data(app.clone());
         api.app_data(auth.clone());
+        api.app_data(files.clone());
         routes::mount(api);
     })?;
     // Only now: an instance that cannot listen must not migrate the schema.
@@ -144,6 +159,7 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
             partitions.maintain_hourly(),
             count_users(accounts.clone(), auth_metrics),
             delete_expired_daily(accounts, keys),
+            sweeper.sweep_continually(),
             relay,
         );
     });

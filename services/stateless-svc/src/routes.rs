@@ -5,6 +5,7 @@ mod audit;
 mod auth;
 mod calculate;
 mod conditional;
+mod files;
 mod idempotency;
 mod identity;
 mod info;
@@ -21,6 +22,7 @@ mod users;
 use actix_web::web::ServiceConfig;
 pub use app::App;
 pub use auth::Auth;
+pub use files::FilesState;
 pub use idempotency::Repetitions;
 pub use identity::admission;
 use proto_contracts::api::StatelessHandlers;
@@ -49,6 +51,11 @@ pub fn mount(api: &mut ServiceConfig) {
         patch_user: handler(users::patch),
         delete_user: handler(users::delete),
         list_audit: handler(audit::list),
+        list_files: handler(files::list),
+        upload_file: handler(files::upload),
+        get_file: handler(files::read),
+        delete_file: handler(files::delete),
+        download_file: handler(files::download),
         get_jwks: handler(auth::jwks),
         get_openapi: handler(openapi::document),
     };

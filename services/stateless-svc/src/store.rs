@@ -11,6 +11,7 @@ pub mod audit;
 pub mod cache;
 pub mod database;
 mod failpoints;
+pub mod files;
 mod flights;
 pub mod idempotency;
 pub mod migrations;

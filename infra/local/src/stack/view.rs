@@ -87,6 +87,11 @@ impl Stack {
         Ok(self.settings.log(self.find(name)?))
     }
 
+    /// The folder with the content of users' files.
+    pub fn files(&self) -> PathBuf {
+        self.settings.files()
+    }
+
     /// The URLs of all listeners, without trailing slashes.
     pub fn urls(&self) -> Urls {
         urls::of(&self.settings.ports, self.settings.extent, self.settings.gateways)

@@ -14,6 +14,7 @@ mod edge_cors;
 mod edge_limits;
 mod exactly_once;
 mod failover;
+mod files;
 mod full_disk;
 mod hang;
 mod hostile;

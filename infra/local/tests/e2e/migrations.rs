@@ -12,7 +12,7 @@ use crate::small_stack;
 
 /// What is written once a migration is applied, so that the next ones meet it: at least one row of
 /// each new table.
-const DATA: [(u32, &str); 5] = [
+const DATA: [(u32, &str); 6] = [
     (
         3,
         "INSERT INTO users (id, name, password_hash) VALUES ('ada', 'Ada Ω', '$argon2id$x'); \
@@ -46,6 +46,13 @@ const DATA: [(u32, &str); 5] = [
          VALUES (gen_random_uuid(), 'p001', 'ada', 2); \
          INSERT INTO idempotency_keys (key, fingerprint, outcome) \
          VALUES (sha256('key 7'), sha256('request'), '{\"product\": {\"id\": \"p001\"}}')",
+    ),
+    (
+        10,
+        "INSERT INTO files (id, owner, state, charged, name, size, sha256, content_type) \
+         VALUES (gen_random_uuid(), 'ada', 'stored', 4096, 'Ω', 0, sha256(''), 'text/plain'); \
+         INSERT INTO files (id, owner, state, charged, lease_until) \
+         VALUES (gen_random_uuid(), 'ada', 'uploading', 4096, now())",
     ),
 ];
 

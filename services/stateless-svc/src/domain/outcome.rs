@@ -3,6 +3,8 @@
 use serde_json::{Value, json};
 
 use super::account::Account;
+use super::file::{Sha256, StoredFile};
+use super::hex;
 use super::product::{Product, Quantity, Reservation};
 
 /// What the response to a change shows.
@@ -11,6 +13,7 @@ pub enum Outcome {
     Account(Account),
     Product(Product),
     Reservation(Reservation),
+    File(StoredFile),
 }
 
 /// The JSON is not an outcome that this version knows.
@@ -35,6 +38,12 @@ impl Outcome {
                 json!({ "reservation": { "id": id, "product": product, "quantity": quantity,
                                          "created_at": created_at } })
             }
+            Self::File(StoredFile { id, name, size, sha256, content_type, created_at }) => {
+                let (id, sha256) = (id.to_string(), sha256.to_string());
+                let created_at = created_at.to_string();
+                json!({ "file": { "id": id, "name": name, "size": size, "sha256": sha256,
+                                  "content_type": content_type, "created_at": created_at } })
+            }
         }
     }
 
@@ -49,6 +58,9 @@ impl Outcome {
         }
         if let Some(product) = kept.get("product") {
             return product_from(product).map(Self::Product);
+        }
+        if let Some(file) = kept.get("file") {
+            return file_from(file).map(Self::File);
         }
         kept.get("reservation")
             .ok_or(NotAnOutcome)
@@ -72,6 +84,18 @@ fn reservation_from(kept: &Value) -> Result<Reservation, NotAnOutcome> {
         id: parsed(kept, "id")?,
         product: parsed(kept, "product")?,
         quantity: Quantity::try_from(number(kept, "quantity")?).map_err(|_| NotAnOutcome)?,
+        created_at: parsed(kept, "created_at")?,
+    })
+}
+
+fn file_from(kept: &Value) -> Result<StoredFile, NotAnOutcome> {
+    let sha256 = hex::decode(text(kept, "sha256")?).ok_or(NotAnOutcome)?;
+    Ok(StoredFile {
+        id: parsed(kept, "id")?,
+        name: text(kept, "name")?.to_owned(),
+        size: kept.get("size").and_then(Value::as_u64).ok_or(NotAnOutcome)?,
+        sha256: Sha256(sha256.try_into().map_err(|_| NotAnOutcome)?),
+        content_type: text(kept, "content_type")?.to_owned(),
         created_at: parsed(kept, "created_at")?,
     })
 }
@@ -109,7 +133,17 @@ mod tests {
             quantity: 3.try_into().expect("a quantity"),
             created_at,
         };
-        for outcome in [Outcome::Product(product), Outcome::Reservation(reservation)] {
+        let file = StoredFile {
+            id: Default::default(),
+            name: "Ω \"x\"".to_owned(),
+            size: u64::MAX,
+            sha256: Sha256([0xab; 32]),
+            content_type: "text/plain".to_owned(),
+            created_at,
+        };
+        for outcome in
+            [Outcome::Product(product), Outcome::Reservation(reservation), Outcome::File(file)]
+        {
             let kept = outcome.to_json();
             assert_eq!(Outcome::from_json(kept), Ok(outcome));
         }

@@ -44,6 +44,12 @@ fn problem(response: &Response, code: ErrorCode) -> Problem {
     problem
 }
 
+/// A path with its parameters filled in.
+fn target_of(template: &str) -> String {
+    let filled = template.replace("{product_id}", "p001").replace("{user_id}", "ada");
+    filled.replace("{file_id}", "019ac8f5-7a3b-7c35-8d21-5e0f6a7b8c9d")
+}
+
 /// Both paths of an endpoint.
 fn paths(endpoint: Endpoint) -> impl Iterator<Item = &'static str> {
     let templates = endpoint.templates();
@@ -171,10 +177,7 @@ async fn every_endpoint_of_the_pool_is_mounted_and_rejects_other_methods() {
         routes::resolve(path).is_some_and(|resolved| resolved.pool == PoolName::Stateless)
     };
     for path in Endpoint::ALL.iter().copied().flat_map(paths).filter(mine) {
-        let response =
-            send(addr, "PUT", &path.replace("{product_id}", "p001").replace("{user_id}", "ada"))
-                .await
-                .expect("a response");
+        let response = send(addr, "PUT", &target_of(path)).await.expect("a response");
         problem(&response, ErrorCode::MethodNotAllowed);
         let endpoint = routes::resolve(path).expect("a path of ours").endpoint;
         let methods = endpoint.operations().iter().map(|operation| match operation.method {
@@ -185,7 +188,7 @@ async fn every_endpoint_of_the_pool_is_mounted_and_rejects_other_methods() {
         let is_post = allowed.starts_with("POST");
         assert_eq!(response.header("allow"), allowed, "{path}");
 
-        let target = path.replace("{product_id}", "p001").replace("{user_id}", "ada");
+        let target = target_of(path);
         let options = send(addr, "OPTIONS", &target).await.expect("a response");
         assert_eq!((options.status, options.header("allow")), (204, allowed.as_str()), "{path}");
         assert_eq!(options.body.len(), 0);

@@ -11,7 +11,8 @@ use proto_contracts::api::{Endpoint, Operation, StatefulHandlers, StatelessHandl
 use proto_contracts::openapi::Caller as Column;
 use proto_contracts::{ErrorCode, Problem, Role, security_event};
 use reqwest::header::{
-    CONNECTION, CONTENT_TYPE, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION, UPGRADE,
+    CONNECTION, CONTENT_DISPOSITION, CONTENT_TYPE, SEC_WEBSOCKET_KEY, SEC_WEBSOCKET_VERSION,
+    UPGRADE,
 };
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -44,6 +45,8 @@ enum Rule {
     OwnSession,
     /// Users, for a session without owner or their own.
     UnownedSession,
+    /// Users, for their own file. Others do not learn that the file exists, admins neither.
+    OwnFile,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -76,7 +79,7 @@ impl Rule {
             Self::Everyone | Self::EveryoneOrAUser | Self::Role(_) | Self::Issuer => {
                 &[Owner::Nobody]
             }
-            Self::OwnUser => &[Owner::TheCaller, Owner::Another],
+            Self::OwnUser | Self::OwnFile => &[Owner::TheCaller, Owner::Another],
             Self::OwnSession | Self::UnownedSession => {
                 &[Owner::TheCaller, Owner::Another, Owner::Nobody]
             }
@@ -94,7 +97,10 @@ impl Rule {
             Column::Everyone { with_token: false } => matches!(self, Self::Everyone),
             Column::Everyone { with_token: true } => matches!(self, Self::EveryoneOrAUser),
             Column::User(Role::User) => {
-                matches!(self, Self::Role(Role::User) | Self::OwnUser | Self::UnownedSession)
+                matches!(
+                    self,
+                    Self::Role(Role::User) | Self::OwnUser | Self::UnownedSession | Self::OwnFile
+                )
             }
             Column::User(role) => matches!(self, Self::Role(required) if required == role),
             Column::SessionHolder => matches!(self, Self::OwnSession),
@@ -109,7 +115,12 @@ impl Rule {
             (Self::Everyone, _) => None,
             (_, Caller::WithForgedToken) | (Self::Issuer, _) => Some(ErrorCode::InvalidToken),
             (Self::EveryoneOrAUser, _) => None,
-            (Self::Role(_) | Self::OwnUser, Caller::Nobody) => Some(ErrorCode::Unauthorized),
+            (Self::Role(_) | Self::OwnUser | Self::OwnFile, Caller::Nobody) => {
+                Some(ErrorCode::Unauthorized)
+            }
+            (Self::OwnFile, Caller::InRole(_)) => {
+                (owner == Owner::Another).then_some(ErrorCode::FileNotFound)
+            }
             (Self::Role(required), Caller::InRole(role)) => {
                 (role < required).then_some(ErrorCode::Forbidden)
             }
@@ -186,6 +197,11 @@ fn expectations() -> Vec<(&'static Operation, Expected)> {
         patch_user: own_user.with_body(r#"{"name": "x"}"#),
         delete_user: own_user,
         list_audit: admin,
+        list_files: user,
+        upload_file: user,
+        get_file: may(Rule::OwnFile),
+        delete_file: may(Rule::OwnFile),
+        download_file: may(Rule::OwnFile),
         get_jwks: everyone,
         get_openapi: everyone,
     };
@@ -286,6 +302,10 @@ impl Matrix<'_> {
             (Rule::OwnSession | Rule::UnownedSession, Owner::Nobody) => {
                 self.new_session(None).await?
             }
+            (Rule::OwnFile, Owner::TheCaller) => {
+                self.new_file(token.as_deref().context("a caller")?).await?
+            }
+            (Rule::OwnFile, _) => self.new_file(&self.another).await?,
             (_, Owner::TheCaller) => own_name,
             (_, Owner::Another | Owner::Nobody) => {
                 let name = self.new_name();
@@ -297,6 +317,7 @@ impl Matrix<'_> {
         };
         let fill = |template: &str| {
             let named = template.replace("{session_id}", &object).replace("{user_id}", &object);
+            let named = named.replace("{file_id}", &object);
             // One that no other operation is called on.
             let is_delete = operation.id == "delete_product";
             let product = if is_delete { "p024" } else { "p001" };
@@ -312,6 +333,9 @@ impl Matrix<'_> {
                 Value::String(text) => request.body(text.clone()),
                 body => request.json(body),
             };
+        }
+        if operation.details.is_upload {
+            request = request.header(CONTENT_DISPOSITION, "attachment; filename=x").body("x");
         }
         if operation.endpoint == Endpoint::SecurityEvents {
             request = request.header(CONTENT_TYPE, security_event::MEDIA_TYPE);
@@ -337,6 +361,13 @@ impl Matrix<'_> {
     fn new_name(&mut self) -> String {
         self.names += 1;
         format!("matrix-{}", self.names)
+    }
+
+    async fn new_file(&self, token: &str) -> Result<String> {
+        let request = self.api.request(Method::POST, "/api/v1/files").bearer_auth(token);
+        let request = request.header(CONTENT_DISPOSITION, "attachment; filename=x").body("x");
+        let file: Value = Response::to(request).await?.json();
+        Ok(file["id"].as_str().context("an id")?.to_owned())
     }
 
     async fn new_session(&self, token: Option<&str>) -> Result<String> {
