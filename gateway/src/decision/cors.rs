@@ -18,12 +18,14 @@ use crate::request::{FieldSink, RequestContext, RequestHead};
 const METHODS: &str = "GET, HEAD, POST, PUT, PATCH, DELETE";
 
 /// The fields that the API reads, besides those that any page may send.
-const REQUEST_FIELDS: &str = "authorization, content-type, idempotency-key, if-match, \
-                              if-modified-since, if-none-match, last-event-id, traceparent, \
-                              tracestate, x-affinity-key, x-request-id, x-routing-strategy";
+const REQUEST_FIELDS: &str = "authorization, content-disposition, content-type, idempotency-key, \
+                              if-match, if-modified-since, if-none-match, if-range, \
+                              last-event-id, range, traceparent, tracestate, x-affinity-key, \
+                              x-request-id, x-routing-strategy";
 
 /// The fields that the API and Nginx set, besides those that any page may read.
-const RESPONSE_FIELDS: &[u8] = b"age, allow, deprecation, etag, idempotency-replayed, link, \
+const RESPONSE_FIELDS: &[u8] = b"accept-ranges, age, allow, content-disposition, \
+                                 content-range, deprecation, etag, idempotency-replayed, link, \
                                  location, ratelimit, ratelimit-policy, retry-after, \
                                  server-timing, www-authenticate, x-affinity, x-affinity-key, \
                                  x-cache-status, x-request-id, x-served-by, x-session-source";

@@ -48,7 +48,7 @@ const DATA: [(u32, &str); 6] = [
          VALUES (sha256('key 7'), sha256('request'), '{\"product\": {\"id\": \"p001\"}}')",
     ),
     (
-        10,
+        9,
         "INSERT INTO files (id, owner, state, charged, name, size, sha256, content_type) \
          VALUES (gen_random_uuid(), 'ada', 'stored', 4096, 'Ω', 0, sha256(''), 'text/plain'); \
          INSERT INTO files (id, owner, state, charged, lease_until) \

@@ -53,9 +53,9 @@ async fn one_trace_holds_gateway_service_redis_and_postgresql() -> Result<()> {
         ("gateway", "GET /api/v1/stateless/products"),
         ("gateway", "GET"),
         ("stateless-svc", "GET /api/v1/stateless/products"),
-        ("stateless-svc", "GET"),
+        ("stateless-svc", "EVALSHA cache_lookup"),
         ("stateless-svc", "SELECT products"),
-        ("stateless-svc", "SET"),
+        ("stateless-svc", "EVALSHA cache_store"),
     ];
     let spans = until("all spans of the trace", || async {
         let spans = collector.trace(TRACE);

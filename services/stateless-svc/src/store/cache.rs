@@ -12,6 +12,7 @@ use redis::{RedisError, Script};
 use service_kit::outage::{Outage, RetryDeadline};
 use service_kit::redis::{NoConnection, RedisPool};
 use service_kit::telemetry::chain;
+use service_kit::telemetry::traces::spans::name_script;
 use uuid::Uuid;
 
 use super::StoreError;
@@ -155,10 +156,14 @@ impl DocumentCache {
     /// # Errors
     /// When the metric is already registered.
     pub fn new(redis: RedisPool, registry: &Registry) -> Result<Self, prometheus::Error> {
+        let lookup = Script::new(include_str!("cache_lookup.lua"));
+        let store = Script::new(include_str!("cache_store.lua"));
+        name_script(&lookup, "cache_lookup");
+        name_script(&store, "cache_store");
         Ok(Self {
             redis,
-            lookup: Script::new(include_str!("cache_lookup.lua")),
-            store: Script::new(include_str!("cache_store.lua")),
+            lookup,
+            store,
             flights: Flights::new(),
             started: Instant::now(),
             paused_until: AtomicU64::new(0),
