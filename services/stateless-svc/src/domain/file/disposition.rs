@@ -192,7 +192,7 @@ mod tests {
             ("attachment; filename*=UTF-8''%4", Malformed),
             ("attachment; filename*=UTF-8''%zz", Malformed),
             ("attachment; filename*=UTF-8''a%00b", Name(InvalidFileName::Hidden)),
-            ("attachment; filename*=UTF-8''a%0d%0aX:y", Name(InvalidFileName::Hidden)),
+            ("attachment; filename*=UTF-8''a%0d%0aX%3ay", Name(InvalidFileName::Hidden)),
             ("attachment; filename*=UTF-8''..%2f..%2fa", Name(InvalidFileName::Path)),
             ("attachment; filename=\"C:\\dir\\a\"", Name(InvalidFileName::Path)),
             ("attachment; filename=\"\"", Name(InvalidFileName::Empty)),
