@@ -5,9 +5,11 @@
 //! belongs to nobody, and a row whose lease has expired names what an instance left behind. The
 //! [`Sweeper`] deletes both.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Pool};
+use tokio::sync::{Semaphore, SemaphorePermit};
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;
@@ -29,6 +31,12 @@ pub use blobs::{BlobError, BlobWriter, Blobs};
 pub use metrics::{FileMetrics, UploadOutcome};
 pub use sweeper::Sweeper;
 
+/// Uploads that begin or end at a time, of one instance. Further ones wait here: they take no
+/// connection from other requests, and those of one user would only wait for each other there.
+const AT_ONCE: usize = 8;
+/// How long they wait. Shorter than the gateway's patience, 15 s.
+const LONGEST_TURN: Duration = Duration::from_secs(10);
+
 const COLUMNS: &str = "id, name, size, sha256, content_type, created_at";
 
 /// Reads and changes files. Cheap to clone.
@@ -38,6 +46,7 @@ pub struct Files {
     audited: AuditMetrics,
     limits: FileLimits,
     lease: Duration,
+    turns: Arc<Semaphore>,
 }
 
 /// Space that is reserved for an upload, under a lease.
@@ -87,7 +96,8 @@ pub struct Uploaded {
 impl Files {
     /// Reads and writes through this pool. An upload that is not renewed for `lease` is given up.
     pub fn new(pool: Pool, audited: AuditMetrics, limits: FileLimits, lease: Duration) -> Self {
-        Self { pool, audited, limits, lease }
+        let turns = Arc::new(Semaphore::new(AT_ONCE));
+        Self { pool, audited, limits, lease, turns }
     }
 
     /// How large files may be.
@@ -112,6 +122,7 @@ impl Files {
     ) -> Result<Reservation, ReserveError> {
         let id = FileId::new();
         let FileLimits { file, quota } = self.limits;
+        let _turn = self.turn().await?;
         self.run(async |client| {
             let transaction = client.transaction().await?;
             // Others of the user wait for the commit, so not for the disk. If PostgreSQL loses the
@@ -172,6 +183,7 @@ impl Files {
         by: &Initiator,
     ) -> Result<StoredFile, FileError> {
         let Uploaded { id, name, size, sha256, content_type } = uploaded;
+        let _turn = self.turn().await?;
         self.run(async |client| {
             let transaction = client.transaction().await?;
             // Its deletion waits, or was before.
@@ -365,6 +377,12 @@ impl Files {
             .run(async |client| client.query_typed(sql, &[(&found, Type::UUID_ARRAY)]).await)
             .await?;
         ids(&rows)
+    }
+
+    async fn turn(&self) -> Result<Option<SemaphorePermit<'_>>, StoreError> {
+        let turn = tokio::time::timeout(LONGEST_TURN, self.turns.acquire()).await;
+        // It is never closed.
+        turn.map(Result::ok).map_err(|_| StoreError::Timeout)
     }
 
     async fn run<T>(

@@ -1,6 +1,6 @@
 //! `POST /files`: a file on its way into the store.
 
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderValue, LOCATION};
@@ -33,6 +33,10 @@ use crate::store::idempotency::Kept;
 const LONGEST_SILENCE: f64 = 0.5;
 /// When a lease is renewed, in leases.
 const RENEWAL: f64 = 0.3;
+/// How often a file is added whose content has arrived, and the pause between. With the timeout of a
+/// query, they take less than the gateway waits for a response, 15 s.
+const ATTEMPTS: u32 = 4;
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(500);
 /// Of a rejected upload, what is read beyond the limit of files: the framing of a form.
 const FRAMING: u64 = 1024 * 1024;
 
@@ -136,7 +140,7 @@ impl Upload<'_> {
         reserved: Reservation,
         key: Option<IdempotencyKey>,
     ) -> Result<Received, Failure> {
-        let FilesState { files, blobs, metrics, .. } = self.state;
+        let FilesState { blobs, metrics, .. } = self.state;
         let mut writer = blobs.write(reserved.id).await.map_err(content_failed)?;
         let arrived =
             match self.arrive(incoming, Some((&mut writer, reserved)), reserved.bytes).await {
@@ -154,7 +158,7 @@ impl Upload<'_> {
         let keyed = key.map(|key| self.keyed(key, &name, Some(&sha256)));
         let by = Initiator { keyed, ..self.by.clone() };
         let uploaded = Uploaded { id: reserved.id, name, size, sha256, content_type };
-        let error = match files.add(&self.caller.user, &uploaded, &by).await {
+        let error = match self.add(&uploaded, &by).await {
             Ok(file) => {
                 metrics.stored(size);
                 return Ok(Received { file, is_replayed: false });
@@ -189,6 +193,27 @@ impl Upload<'_> {
         Err(Failure { error, is_over })
     }
 
+    /// Adds the file. Tries again after an outage: all of the content has arrived, and may have
+    /// taken minutes. An attempt whose result was lost may have added it.
+    async fn add(&self, uploaded: &Uploaded, by: &Initiator) -> Result<StoredFile, FileError> {
+        let (files, user) = (&self.state.files, &self.caller.user);
+        let mut attempt = 1;
+        loop {
+            let error = match files.add(user, uploaded, by).await {
+                Err(FileError::NotFound) if attempt > 1 => {
+                    return files.find(user, uploaded.id).await?.ok_or(FileError::NotFound);
+                }
+                Err(FileError::Store(error)) if error.is_outage() => error,
+                added => return added,
+            };
+            if attempt == ATTEMPTS {
+                return Err(error.into());
+            }
+            attempt += 1;
+            tokio::time::sleep(BETWEEN_ATTEMPTS).await;
+        }
+    }
+
     /// Reads all of the content, and writes it if it is new.
     async fn arrive(
         &self,
@@ -212,9 +237,17 @@ impl Upload<'_> {
             writer.write(&piece).await.map_err(content_failed)?;
             if renewed.elapsed() > self.state.files.lease().mul_f64(RENEWAL) {
                 renewed = Instant::now();
-                if !self.state.files.renew(reserved.id).await.map_err(store_failed)? {
-                    let detail = "The upload took longer than its lease; repeat it.";
-                    return Err(ApiError::new(ErrorCode::FileStorageUnavailable, detail));
+                match self.state.files.renew(reserved.id).await {
+                    // The lease outlasts a short outage.
+                    Ok(true) => {}
+                    Err(error) if error.is_outage() => {
+                        tracing::debug!(cause = chain(&error), "cannot renew a lease yet");
+                    }
+                    Err(error) => return Err(store_failed(error)),
+                    Ok(false) => {
+                        let detail = "The upload took longer than its lease; repeat it.";
+                        return Err(ApiError::new(ErrorCode::FileStorageUnavailable, detail));
+                    }
                 }
             }
         }
