@@ -1,10 +1,12 @@
 //! The stack under measurement.
 
+use std::fs;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use local_stack::Stack;
+use toml_edit::DocumentMut;
 
 use super::cost::{INSTANCES, Processes};
 use super::plan::BenchPlan;
@@ -33,6 +35,17 @@ impl BenchEnv<'_> {
     pub(crate) async fn instance(&self, name: &str) -> Result<Arc<Target>> {
         let url = format!("http://{}", self.stack.addr_of(name)?);
         Ok(Arc::new(Target::resolve(&url, None, Reach::ThisMachine).await?))
+    }
+
+    /// Sets `[server] exchange` of the gateway, for requests from now on.
+    pub(crate) async fn exchange_by(&self, engine: &str) -> Result<()> {
+        let file = self.stack.state_dir().join("gateway/gateway.toml");
+        let mut config: DocumentMut = fs::read_to_string(&file)?.parse()?;
+        config["server"]["exchange"] = engine.into();
+        fs::write(&file, config.to_string())?;
+        let reloaded = self.stack.control().reload().await?;
+        ensure!(reloaded.needs_restart.is_empty(), "{:?}", reloaded.needs_restart);
+        Ok(())
     }
 
     /// A gauge of an instance's metrics.

@@ -1,4 +1,4 @@
-//! Reads of sessions, compared with stateless requests, through the gateway.
+//! Reads of sessions, compared with stateless requests, through each of the gateway's exchanges.
 
 use std::sync::Arc;
 
@@ -21,17 +21,24 @@ pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
         Sessions::create(&gateway, env.plan.connections, env.plan.sessions, Routed::Unmarked)
             .await?;
     let (mut info, mut sticky, mut round_robin) = (Vec::new(), Vec::new(), Vec::new());
+    let (mut pingora_info, mut pingora_sticky) = (Vec::new(), Vec::new());
     for _ in 0..env.plan.rounds {
         info.push(Round::measure(&env.processes, infos(env, &gateway)).await?);
         sticky.push(Round::measure(&env.processes, reads(env, &gateway, &sessions)).await?);
         env.stack.control().set_strategy(PoolName::Stateful, Strategy::RoundRobin).await?;
         round_robin.push(Round::measure(&env.processes, reads(env, &gateway, &sessions)).await?);
         env.stack.control().set_strategy(PoolName::Stateful, Strategy::Sticky).await?;
+        env.exchange_by("pingora").await?;
+        pingora_info.push(Round::measure(&env.processes, infos(env, &gateway)).await?);
+        pingora_sticky.push(Round::measure(&env.processes, reads(env, &gateway, &sessions)).await?);
+        env.exchange_by("plain").await?;
     }
     let rows = vec![
         row("info, stateless", &info),
         row("session, sticky", &sticky),
         row("session, round robin", &round_robin),
+        row("info, Pingora's proxy", &pingora_info),
+        row("session, sticky, Pingora's proxy", &pingora_sticky),
     ];
     let share = rows[1].from_memory.unwrap_or_default();
     let ratios = vec![
@@ -44,6 +51,16 @@ pub(crate) async fn measure(env: &BenchEnv<'_>) -> Result<Section> {
             name: "share of sticky reads from memory".to_owned(),
             ratio: Spread::of([share]),
             bound: Some(Bound::AtLeast(0.99)),
+        },
+        Ratio {
+            name: "requests/s, info over Pingora's proxy".to_owned(),
+            ratio: ratio(&info, &pingora_info, |round| round.rps),
+            bound: Some(Bound::AtLeast(1.8)),
+        },
+        Ratio {
+            name: "requests/s, sticky reads over Pingora's proxy".to_owned(),
+            ratio: ratio(&sticky, &pingora_sticky, |round| round.rps),
+            bound: Some(Bound::AtLeast(1.8)),
         },
     ];
     Ok(Section {

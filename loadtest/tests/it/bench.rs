@@ -36,7 +36,7 @@ fn everything_is_measured() {
         assert_eq!(row["cpu_us"].as_array().map(Vec::len), Some(4), "{row}");
     }
     let ratios = sections.iter().map(|section| section["ratios"].as_array().map(Vec::len));
-    assert!(ratios.eq([Some(2), Some(2), Some(3), Some(1)]), "{report}");
+    assert!(ratios.eq([Some(4), Some(2), Some(3), Some(1)]), "{report}");
     assert_eq!(sections[0]["rows"][1]["from_memory"], 1.0, "sticky reads come from memory");
     assert_eq!(sections[3]["memory"]["hot_sessions"], 200);
 }
