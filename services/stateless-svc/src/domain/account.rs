@@ -68,7 +68,9 @@ impl FromStr for DisplayName {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let name: String = text.trim().nfc().collect();
-        let fits = (1..=MAX_NAME_CHARS).contains(&name.chars().count());
+        // Both, since the document states the bound of the text that is sent.
+        let lengths = [name.chars().count(), text.chars().count()];
+        let fits = lengths.iter().all(|length| (1..=MAX_NAME_CHARS).contains(length));
         if fits && !name.contains(char::is_control) { Ok(Self(name)) } else { Err(InvalidName) }
     }
 }
@@ -92,10 +94,13 @@ impl Password {
         let password = Self::given(text);
         let exposed = password.0.expose_secret();
         let (fewest, most) = PASSWORD_CHARS;
-        match exposed.chars().count() {
-            count if count < fewest => return Err(WeakPassword::TooShort),
-            count if count > most => return Err(WeakPassword::TooLong),
-            _ => {}
+        // Both, since the document states the bounds of the text that is sent.
+        for length in [text.chars().count(), exposed.chars().count()] {
+            match length {
+                length if length < fewest => return Err(WeakPassword::TooShort),
+                length if length > most => return Err(WeakPassword::TooLong),
+                _ => {}
+            }
         }
         let estimate = zxcvbn::zxcvbn(exposed, &[username.as_str(), name, "tandem"]);
         if estimate.score() < MIN_SCORE {
@@ -229,7 +234,9 @@ mod tests {
         {
             assert!(good.parse::<DisplayName>().is_ok(), "{good}");
         }
-        for bad in ["", "  ", "a\0b", "a\nb", &"n".repeat(201)] {
+        // 300 characters as they are sent, 150 as they are stored.
+        let decomposed = "a\u{308}".repeat(150);
+        for bad in ["", "  ", "a\0b", "a\nb", &"n".repeat(201), &decomposed] {
             assert_eq!(bad.parse::<DisplayName>(), Err(InvalidName), "{bad:?}");
         }
     }
@@ -239,6 +246,9 @@ mod tests {
         let chosen = |text: &str| Password::chosen(text, &ada(), "Ada Lovelace").map(drop);
         assert_eq!(chosen("short7!"), Err(WeakPassword::TooShort));
         assert_eq!(chosen(&"x".repeat(129)), Err(WeakPassword::TooLong));
+        // Its form that is hashed is longer, or shorter.
+        assert_eq!(chosen("¯¸x7!¯¸"), Err(WeakPassword::TooShort));
+        assert_eq!(chosen(&"a\u{308}".repeat(100)), Err(WeakPassword::TooLong));
         for guessable in ["password", "12345678", "adalovelace", "qwertyuiop", "aaaaaaaaaaaa"] {
             assert!(matches!(chosen(guessable), Err(WeakPassword::Guessable(_))), "{guessable}");
         }
