@@ -76,6 +76,9 @@ logs: ## Show a log: i=gateway (f=1 follows it)
 load: build ## Measure stateless beside stateful requests: args='--duration 10s --connections 32'
 	@target/$(PROFILE)/loadtest compare $(args)
 
+routing: build ### Compare sticky routing with round robin, side by side, after `make up LAB=1`: args='--html routing.html'
+	@target/$(PROFILE)/loadtest routing $(args)
+
 chaos: build ## Inject faults under load and check the guarantees: args='--duration 120s --seed 1'
 	@$(dir $(LOCAL_STACK))loadtest chaos $(args)
 
@@ -291,4 +294,4 @@ require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for exampl
 # Prints the targets whose help follows this marker.
 targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway revocation-test rollout abuse faults logins logs load bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api plans lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway revocation-test rollout abuse faults logins logs load routing bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api plans lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench

@@ -33,6 +33,7 @@ mod descriptors;
 mod drive;
 mod env;
 mod memory;
+mod page;
 mod proxies;
 mod reads;
 mod redis_benchmark;

@@ -37,6 +37,7 @@ mod checker;
 mod clients;
 mod faults;
 mod ledger;
+mod page;
 mod promises;
 mod read_back;
 mod responses;

@@ -10,6 +10,7 @@ use crate::faults::args::FaultsArgs;
 use crate::logins::args::LoginsArgs;
 use crate::plan::CompareArgs;
 use crate::rollout::args::{DuringArgs, RolloutArgs};
+use crate::routing::RoutingArgs;
 use crate::runbook::args::RunbookArgs;
 
 /// Load generator and fault injector for Tandem: measures it, and checks its guarantees.
@@ -33,6 +34,14 @@ pub enum Command {
     /// it, repeatedly. The responses are checked: a lost message or session counts as an error.
     #[command(after_help = EXIT_STATUS)]
     Compare(CompareArgs),
+    /// Compare sticky routing with round robin, side by side.
+    ///
+    /// Both loads run at once against the same instances: clients that create a session, post
+    /// messages to it and read it. Each request demands its strategy by a header, which only a
+    /// gateway with an open lab obeys. Shows latencies, which instance served what and why, and the
+    /// share of reads from memory.
+    #[command(after_help = EXIT_STATUS)]
+    Routing(RoutingArgs),
     /// Inject faults under load, and check that no acknowledged operation is lost or undone.
     ///
     /// Starts its own system, unless --target names a running one. Clients create, write, patch,

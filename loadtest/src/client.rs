@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::{Bytes, Incoming};
 use hyper::client::conn::http1::{self, SendRequest};
 use hyper_util::rt::TokioIo;
-use proto_contracts::headers::AFFINITY;
+use proto_contracts::headers::{AFFINITY, SESSION_SOURCE};
 use proto_contracts::{RoutingStamp, Verdict};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
@@ -29,13 +29,20 @@ pub(crate) struct Response {
 }
 
 impl Response {
+    /// Why it was routed where it was.
+    pub(crate) fn verdict(&self) -> Option<Verdict> {
+        let stamp: RoutingStamp = self.headers.get(AFFINITY)?.to_str().ok()?.parse().ok()?;
+        Some(stamp.verdict)
+    }
+
     /// Whether the key's home was over its load bound, so that another instance served it.
     pub(crate) fn is_spilled(&self) -> bool {
-        let stamp = self
-            .headers
-            .get(AFFINITY)
-            .and_then(|stamp| stamp.to_str().ok()?.parse::<RoutingStamp>().ok());
-        stamp.is_some_and(|stamp| stamp.verdict == Verdict::Spilled)
+        self.verdict() == Some(Verdict::Spilled)
+    }
+
+    /// Whether the instance had the session in its memory.
+    pub(crate) fn is_from_memory(&self) -> bool {
+        self.headers.get(SESSION_SOURCE).is_some_and(|source| source == "memory")
     }
 }
 

@@ -25,10 +25,10 @@ pub(crate) async fn work<S: Scenario>(
         if start >= until {
             return;
         }
-        let (operation, outcome) =
+        let performed =
             perform(&mut client, &mut scenario, start + timeout, ErrorKind::Timeout).await;
-        lock(recorder).record(operation, start, outcome);
-        if outcome == Err(ErrorKind::Connect) {
+        lock(recorder).record(start, &performed);
+        if performed.outcome == Err(ErrorKind::Connect) {
             tokio::time::sleep(CONNECT_BACKOFF).await;
         }
     }

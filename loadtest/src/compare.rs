@@ -4,8 +4,8 @@ use futures_util::future::try_join_all;
 use jiff::Timestamp;
 
 use crate::client::CallError;
-use crate::phase;
-use crate::plan::{Order, Plan};
+use crate::phase::{self, Finished};
+use crate::plan::{Order, Phase, Plan};
 use crate::progress::Progress;
 use crate::report::Report;
 
@@ -23,21 +23,26 @@ pub struct Unreachable {
 /// # Errors
 /// When the target cannot be connected to at a phase's start. Requests that fail are in the report.
 pub async fn compare(plan: &Plan) -> Result<Report, Unreachable> {
-    let progress = Progress::new();
     let timestamp = Timestamp::now();
-    let run = async |phase: crate::plan::Phase| {
-        let finished = phase::run(plan, phase, progress.phase(phase.kind, plan.duration)).await;
+    let finished = run(plan).await?;
+    Ok(Report::new(plan, timestamp, plan.phases.iter().zip(finished)))
+}
+
+/// Runs the plan's phases.
+pub(crate) async fn run(plan: &Plan) -> Result<Vec<Finished>, Unreachable> {
+    let progress = Progress::new();
+    let run = async |phase: Phase| {
+        let finished = phase::run(plan, phase, progress.phase(&phase, plan.duration)).await;
         finished.map_err(|source| Unreachable { url: plan.target.url().to_owned(), source })
     };
-    let finished = match plan.order {
-        Order::Together => try_join_all(plan.phases.iter().map(|&phase| run(phase))).await?,
+    match plan.order {
+        Order::Together => try_join_all(plan.phases.iter().map(|&phase| run(phase))).await,
         Order::Sequence => {
             let mut finished = Vec::new();
             for &phase in &plan.phases {
                 finished.push(run(phase).await?);
             }
-            finished
+            Ok(finished)
         }
-    };
-    Ok(Report::new(plan, timestamp, plan.phases.iter().zip(finished)))
+    }
 }

@@ -3,7 +3,8 @@
 //! A command of [`cli`] becomes a validated [`plan`]. [`compare`] runs its phases, one per kind of
 //! load: `phase` connects the workers and runs them in a closed or an open loop (`closed_loop`,
 //! `open_loop`). Each worker runs a `scenario` over its own connection (`client`) into a
-//! `recorder`; [`report`] formats the result.
+//! `recorder`; [`report`] formats the result, and `output` writes it. `routing` does the same with
+//! two routing strategies.
 //!
 //! [`mod@bench`] measures CPU and memory by process. [`chaos`] injects faults and checks
 //! guarantees. [`faults`] compares what clients see with the runbook's table. [`rollout`] runs
@@ -13,13 +14,10 @@
 //! **Invariant of a comparison:** each request that was sent, or due in an open loop, is in the
 //! report exactly once, whatever its outcome.
 
-use std::fmt;
 use std::io::Write as _;
-use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use serde::Serialize;
 
 use crate::abuse::args::AbuseArgs;
 use crate::bench::args::BenchArgs;
@@ -32,10 +30,12 @@ use crate::chaos::report::ChaosReport;
 use crate::cli::Command;
 use crate::faults::args::FaultsArgs;
 use crate::logins::args::LoginsArgs;
+use crate::output::publish;
 use crate::plan::CompareArgs;
 use crate::plan::Plan;
 use crate::report::Report;
 use crate::rollout::args::{DuringArgs, RolloutArgs};
+use crate::routing::{RoutingArgs, RoutingPlan};
 use crate::runbook::args::RunbookArgs;
 use crate::target::InvalidTarget;
 
@@ -45,9 +45,11 @@ pub mod chaos;
 pub mod cli;
 pub mod faults;
 pub mod logins;
+pub mod output;
 pub mod plan;
 pub mod report;
 pub mod rollout;
+pub mod routing;
 pub mod runbook;
 pub mod target;
 
@@ -89,6 +91,7 @@ pub mod exit {
 pub async fn run(cli: Cli) -> ExitCode {
     let result = match cli.command {
         Command::Compare(args) => run_compare(&args).await,
+        Command::Routing(args) => run_routing(&args).await,
         Command::Chaos(args) => run_chaos(&args).await,
         Command::Faults(args) => run_faults(&args).await,
         Command::Runbook(args) => run_runbook(&args).await,
@@ -131,7 +134,14 @@ enum Failure {
 async fn run_compare(args: &CompareArgs) -> Result<Verdict, Failure> {
     let plan = Plan::from_args(args).await.map_err(|error| Failure::Usage(error.into()))?;
     let report: Report = compare(&plan).await.map_err(|error| Failure::Run(error.into()))?;
-    publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
+    args.files.publish(&report).map_err(Failure::Run)?;
+    Ok(if report.errors() == 0 { Verdict::Clean } else { Verdict::Errors })
+}
+
+async fn run_routing(args: &RoutingArgs) -> Result<Verdict, Failure> {
+    let plan = RoutingPlan::from_args(args).await.map_err(|error| Failure::Usage(error.into()))?;
+    let report = routing::routing(&plan).await.map_err(Failure::Run)?;
+    args.files.publish(&report).map_err(Failure::Run)?;
     Ok(if report.errors() == 0 { Verdict::Clean } else { Verdict::Errors })
 }
 
@@ -142,13 +152,13 @@ async fn run_chaos(args: &ChaosArgs) -> Result<Verdict, Failure> {
         if error.is::<InvalidTarget>() { Failure::Usage(error) } else { Failure::Run(error) }
     };
     let report: ChaosReport = chaos::chaos(&plan).await.map_err(failure)?;
-    publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
+    args.files.publish(&report).map_err(Failure::Run)?;
     Ok(if report.holds() { Verdict::Clean } else { Verdict::Errors })
 }
 
 async fn run_rollout(args: &RolloutArgs) -> Result<Verdict, Failure> {
     let report = rollout::rollout(args).await.map_err(Failure::Run)?;
-    publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
+    args.files.publish(&report).map_err(Failure::Run)?;
     Ok(if report.is_clean() { Verdict::Clean } else { Verdict::Errors })
 }
 
@@ -194,7 +204,7 @@ async fn run_during(args: &DuringArgs) -> Result<Verdict, Failure> {
 async fn run_bench(args: &BenchArgs) -> Result<Verdict, Failure> {
     let report: BenchReport =
         bench::bench(&BenchPlan::from_args(args)).await.map_err(Failure::Run)?;
-    publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
+    args.files.publish(&report).map_err(Failure::Run)?;
     Ok(if report.is_sound() { Verdict::Clean } else { Verdict::Errors })
 }
 
@@ -203,16 +213,6 @@ fn run_figures(args: &FiguresArgs) -> Result<Verdict, Failure> {
     let printed = write!(std::io::stdout().lock(), "{}", tables.unwrap_or_default());
     printed.context("cannot write to standard output").map_err(Failure::Run)?;
     Ok(Verdict::Clean)
-}
-
-fn publish<R: fmt::Display + Serialize>(report: &R, json: Option<&Path>) -> anyhow::Result<()> {
-    write!(std::io::stdout().lock(), "{report}").context("cannot write to standard output")?;
-    if let Some(file) = json {
-        let mut text = serde_json::to_vec_pretty(report)?;
-        text.push(b'\n');
-        std::fs::write(file, text).with_context(|| format!("cannot write {}", file.display()))?;
-    }
-    Ok(())
 }
 
 fn print_error(error: &anyhow::Error) {

@@ -116,8 +116,8 @@ pub(crate) async fn work<S: Scenario>(
         } else {
             (schedule.grace_over, ErrorKind::Unfinished)
         };
-        let (operation, outcome) = perform(&mut client, &mut scenario, deadline, then).await;
-        lock(recorder).record(operation, schedule.due_time(number), outcome);
+        let performed = perform(&mut client, &mut scenario, deadline, then).await;
+        lock(recorder).record(schedule.due_time(number), &performed);
     }
 }
 

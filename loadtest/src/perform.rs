@@ -7,8 +7,8 @@ use tokio::time::timeout_at;
 
 use crate::client::Client;
 use crate::outcome::ErrorKind;
-use crate::recorder::Recorder;
-use crate::scenario::{Operation, Scenario};
+use crate::recorder::{Performed, Recorder, Served};
+use crate::scenario::Scenario;
 
 /// Sends the scenario's next request and checks the response. At the deadline it fails with
 /// `on_deadline`; if that has passed already, nothing is sent.
@@ -17,13 +17,17 @@ pub(crate) async fn perform<S: Scenario>(
     scenario: &mut S,
     deadline: Instant,
     on_deadline: ErrorKind,
-) -> (Operation, Result<(), ErrorKind>) {
+) -> Performed {
     let (operation, request) = scenario.next();
+    let mut served = None;
     let outcome = if Instant::now() >= deadline {
         Err(on_deadline)
     } else {
         match timeout_at(deadline.into(), client.send(request)).await {
-            Ok(Ok(response)) => scenario.check(&response),
+            Ok(Ok(response)) => {
+                served = Some(Served::from(&response));
+                scenario.check(&response)
+            }
             Ok(Err(error)) => Err(ErrorKind::from(&error)),
             Err(_elapsed) => Err(on_deadline),
         }
@@ -31,7 +35,7 @@ pub(crate) async fn perform<S: Scenario>(
     if outcome.is_err() {
         scenario.abandon();
     }
-    (operation, outcome)
+    Performed { operation, outcome, served }
 }
 
 /// Locks the recorder, even after a panic elsewhere: its counts stay consistent.

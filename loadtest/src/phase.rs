@@ -11,7 +11,7 @@ use crate::perform::lock;
 use crate::plan::{Kind, Pacing, Phase, Plan};
 use crate::progress::PhaseProgress;
 use crate::recorder::Recorder;
-use crate::scenario::{Conversations, InfoCalls, Scenario};
+use crate::scenario::{Conversations, InfoCalls, Routed, Scenario};
 use crate::{closed_loop, open_loop};
 
 /// A phase's record, and the time from its start until its last response.
@@ -33,7 +33,13 @@ pub(crate) async fn run(
         Kind::Stateless => run_scenarios(plan, phase.pacing, progress, |_| InfoCalls::new()).await,
         Kind::Stateful => {
             let client = |number| Conversations::new(plan.sessions, plan.seed, number);
-            run_scenarios(plan, phase.pacing, progress, client).await
+            match phase.strategy {
+                None => run_scenarios(plan, phase.pacing, progress, client).await,
+                Some(strategy) => {
+                    let routed = |number| Routed::new(client(number), strategy);
+                    run_scenarios(plan, phase.pacing, progress, routed).await
+                }
+            }
         }
     }
 }

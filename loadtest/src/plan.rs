@@ -5,9 +5,11 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, ValueEnum};
+use proto_contracts::control::Strategy;
 use serde::Serialize;
 
 use crate::duration::parse_time;
+use crate::output::ReportFiles;
 use crate::target::{InvalidTarget, Reach, Target};
 
 /// A kind of load.
@@ -79,11 +81,20 @@ pub struct Phase {
     pub kind: Kind,
     /// When its requests are sent.
     pub pacing: Pacing,
+    /// The routing strategy that its requests demand, in place of the pool's.
+    pub strategy: Option<Strategy>,
 }
 
-/// Options of `loadtest compare`.
+impl Phase {
+    /// The name in the progress display.
+    pub(crate) fn name(&self) -> &'static str {
+        self.strategy.map_or(self.kind.as_str(), Strategy::as_str)
+    }
+}
+
+/// Options of a load.
 #[derive(Debug, Args)]
-pub struct CompareArgs {
+pub struct LoadArgs {
     /// URL of the system: its gateway's URL, or its Nginx's https URL
     #[arg(long, value_name = "URL", default_value = "http://127.0.0.1:8000")]
     pub target: String,
@@ -109,6 +120,46 @@ pub struct CompareArgs {
     #[arg(long, value_name = "PER_SECOND")]
     pub rate: Option<NonZeroU32>,
 
+    /// Messages per session
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub messages: u32,
+
+    /// Reads per session
+    #[arg(long, value_name = "N", default_value = "2")]
+    pub reads: u32,
+
+    /// How stateful requests are routed to their instance
+    #[arg(long, value_enum, default_value_t = Affinity::Path)]
+    pub affinity: Affinity,
+
+    /// Timeout of a request, and of the outstanding ones at the end of an open loop
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
+    pub timeout: Duration,
+
+    /// Seed of the order of requests and of the messages
+    #[arg(long, value_name = "N", default_value = "1")]
+    pub seed: u64,
+}
+
+impl LoadArgs {
+    /// When requests are sent, with this rate instead of `--rate`.
+    pub(crate) fn pacing(&self, rate: Option<NonZeroU32>) -> Pacing {
+        rate.or(self.rate).map_or(Pacing::ClosedLoop, Pacing::OpenLoop)
+    }
+
+    /// Which targets are allowed.
+    fn reach(&self) -> Reach {
+        if self.allow_remote { Reach::Anywhere } else { Reach::ThisMachine }
+    }
+}
+
+/// Options of `loadtest compare`.
+#[derive(Debug, Args)]
+pub struct CompareArgs {
+    /// The load
+    #[command(flatten)]
+    pub load: LoadArgs,
+
     /// Rate of stateless requests, instead of --rate
     #[arg(long, value_name = "PER_SECOND")]
     pub rate_stateless: Option<NonZeroU32>,
@@ -130,43 +181,18 @@ pub struct CompareArgs {
     #[arg(long, value_enum, default_value_t = Order::Sequence)]
     pub order: Order,
 
-    /// Messages per session
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub messages: u32,
-
-    /// Reads per session
-    #[arg(long, value_name = "N", default_value = "2")]
-    pub reads: u32,
-
-    /// How stateful requests are routed to their instance
-    #[arg(long, value_enum, default_value_t = Affinity::Path)]
-    pub affinity: Affinity,
-
-    /// Timeout of a request, and of the outstanding ones at the end of an open loop
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = parse_time)]
-    pub timeout: Duration,
-
-    /// Seed of the order of requests and of the messages
-    #[arg(long, value_name = "N", default_value = "1")]
-    pub seed: u64,
-
-    /// Also write the report to this file as JSON
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    /// The report
+    #[command(flatten)]
+    pub files: ReportFiles,
 }
 
 impl CompareArgs {
     /// The rate option of this kind.
-    pub(crate) fn rate_of(&self, kind: Kind) -> Option<NonZeroU32> {
+    fn rate_of(&self, kind: Kind) -> Option<NonZeroU32> {
         match kind {
             Kind::Stateless => self.rate_stateless,
             Kind::Stateful => self.rate_stateful,
         }
-    }
-
-    /// Which targets are allowed.
-    pub(crate) fn reach(&self) -> Reach {
-        if self.allow_remote { Reach::Anywhere } else { Reach::ThisMachine }
     }
 }
 
@@ -216,27 +242,39 @@ impl Plan {
             if phases.iter().any(|phase| phase.kind == kind) {
                 return Err(InvalidPlan::KindTwice(kind));
             }
-            let rate = args.rate_of(kind).or(args.rate);
-            phases.push(Phase { kind, pacing: rate.map_or(Pacing::ClosedLoop, Pacing::OpenLoop) });
+            let pacing = args.load.pacing(args.rate_of(kind));
+            phases.push(Phase { kind, pacing, strategy: None });
         }
         for kind in [Kind::Stateless, Kind::Stateful] {
             if args.rate_of(kind).is_some() && !args.kinds.contains(&kind) {
                 return Err(InvalidPlan::RateWithoutKind(kind));
             }
         }
+        Ok(Self::new(&args.load, phases, args.order).await?)
+    }
+
+    /// The plan of these phases.
+    ///
+    /// # Errors
+    /// When the target is invalid.
+    pub(crate) async fn new(
+        load: &LoadArgs,
+        phases: Vec<Phase>,
+        order: Order,
+    ) -> Result<Self, InvalidTarget> {
         Ok(Self {
-            target: Target::resolve(&args.target, args.cacert.as_deref(), args.reach()).await?,
+            target: Target::resolve(&load.target, load.cacert.as_deref(), load.reach()).await?,
             phases,
-            order: args.order,
-            duration: args.duration,
-            connections: args.connections,
-            timeout: args.timeout,
+            order,
+            duration: load.duration,
+            connections: load.connections,
+            timeout: load.timeout,
             sessions: SessionMix {
-                messages: args.messages,
-                reads: args.reads,
-                affinity: args.affinity,
+                messages: load.messages,
+                reads: load.reads,
+                affinity: load.affinity,
             },
-            seed: args.seed,
+            seed: load.seed,
         })
     }
 }

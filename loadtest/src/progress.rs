@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use indicatif::{HumanCount, MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::perform::lock;
-use crate::plan::Kind;
+use crate::plan::Phase;
 use crate::recorder::{Recorder, Series};
 
 /// Refresh interval.
@@ -23,11 +23,11 @@ impl Progress {
     }
 
     /// Adds the line of one phase.
-    pub(crate) fn phase(&self, kind: Kind, duration: Duration) -> PhaseProgress {
+    pub(crate) fn phase(&self, phase: &Phase, duration: Duration) -> PhaseProgress {
         let millis = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let style = ProgressStyle::with_template("{prefix:10} {bar:24} {elapsed:>4} {msg}")
+        let style = ProgressStyle::with_template("{prefix:11} {bar:24} {elapsed:>4} {msg}")
             .unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = self.0.add(ProgressBar::new(millis).with_style(style).with_prefix(kind.as_str()));
+        let bar = self.0.add(ProgressBar::new(millis).with_style(style).with_prefix(phase.name()));
         PhaseProgress(bar)
     }
 }

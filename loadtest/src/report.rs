@@ -12,6 +12,10 @@ use crate::phase::Finished;
 use crate::plan::{Kind, Order, Pacing, Phase, Plan, SessionMix};
 use crate::recorder::Series;
 
+pub use crate::recorder::Second;
+
+pub(crate) mod page;
+
 /// The result of `loadtest compare`.
 #[derive(Debug, Serialize)]
 pub struct Report {
@@ -58,7 +62,33 @@ pub struct KindReport {
     pub elapsed_s: f64,
     /// By operation, for example `create`.
     pub operations: BTreeMap<&'static str, Measurement>,
+    /// Responses by instance, if the gateway shows it.
+    pub instances: BTreeMap<String, u64>,
+    /// Responses by verdict, if the gateway shows it.
+    pub verdicts: BTreeMap<&'static str, u64>,
+    /// Share of the successful reads of sessions that the instance's memory served; `null` without
+    /// a read.
+    pub reads_from_memory: Option<f64>,
+    /// Latencies of all requests, from the fastest to the slowest.
+    pub distribution: Vec<Quantile>,
+    /// The requests that ended in each second.
+    pub seconds: Vec<Second>,
 }
+
+/// The latency that a share of the requests did not exceed.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct Quantile {
+    /// The share, 0 to 1.
+    pub quantile: f64,
+    /// Milliseconds.
+    pub ms: f64,
+}
+
+/// The shares of [`KindReport::distribution`].
+const QUANTILES: [f64; 20] = [
+    0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 0.998, 0.999,
+    0.9995, 0.9998, 0.9999, 1.0,
+];
 
 /// Counts and latencies. Latencies are in milliseconds and include failed requests; in an open loop
 /// they count from the due time.
@@ -134,7 +164,7 @@ impl Report {
 }
 
 impl KindReport {
-    fn new(pacing: Pacing, finished: &Finished) -> Self {
+    pub(crate) fn new(pacing: Pacing, finished: &Finished) -> Self {
         let mut total = Series::new();
         let mut operations = BTreeMap::new();
         for (operation, series) in &finished.recorder.series {
@@ -146,18 +176,26 @@ impl KindReport {
             Pacing::OpenLoop(rate) => Some(rate),
         };
         let elapsed_s = finished.elapsed.as_secs_f64();
+        let serving = &finished.recorder.serving;
         Self {
             total: Measurement::new(&total, finished.elapsed),
             target_rate,
             elapsed_s,
             operations,
+            instances: serving.instances.clone(),
+            verdicts: serving.verdicts.clone(),
+            reads_from_memory: (serving.reads > 0)
+                .then(|| serving.reads_from_memory as f64 / serving.reads as f64),
+            distribution: QUANTILES
+                .map(|quantile| Quantile { quantile, ms: total.quantile_ms(quantile) })
+                .to_vec(),
+            seconds: finished.recorder.seconds.clone(),
         }
     }
 }
 
 impl Measurement {
     fn new(series: &Series, elapsed: Duration) -> Self {
-        let quantile_ms = |quantile| series.latencies.value_at_quantile(quantile) as f64 / 1000.0;
         let (requests, errors) = (series.requests(), series.failed());
         Self {
             requests,
@@ -167,10 +205,10 @@ impl Measurement {
             } else {
                 (requests - errors) as f64 / elapsed.as_secs_f64()
             },
-            p50_ms: quantile_ms(0.5),
-            p90_ms: quantile_ms(0.9),
-            p99_ms: quantile_ms(0.99),
-            p999_ms: quantile_ms(0.999),
+            p50_ms: series.quantile_ms(0.5),
+            p90_ms: series.quantile_ms(0.9),
+            p99_ms: series.quantile_ms(0.99),
+            p999_ms: series.quantile_ms(0.999),
             max_ms: series.latencies.max() as f64 / 1000.0,
             errors_by_kind: series
                 .errors
@@ -183,35 +221,41 @@ impl Measurement {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let columns =
-            ["requests", "errors", "requests/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms"];
-        write!(f, "{:<12}", "")?;
-        for column in columns {
-            write!(f, "{column:>11}")?;
-        }
-        writeln!(f)?;
-        for (name, kind) in [("stateless", &self.stateless), ("stateful", &self.stateful)] {
-            let Some(kind) = kind else { continue };
-            kind.total.fmt_row(f, name)?;
-            if kind.operations.len() > 1 {
-                for (operation, measurement) in &kind.operations {
-                    measurement.fmt_row(f, &format!("  {operation}"))?;
-                }
-            }
-        }
+        let kinds = [("stateless", &self.stateless), ("stateful", &self.stateful)];
+        let kinds: Vec<_> =
+            kinds.into_iter().filter_map(|(name, kind)| Some((name, kind.as_ref()?))).collect();
+        table(f, &kinds)?;
         if let Some(ratio) = self.comparison.as_ref().and_then(|comparison| comparison.ratio) {
             writeln!(f, "\nstateless / stateful, requests per second: {ratio:.2}")?;
         }
-        for (name, kind) in [("stateless", &self.stateless), ("stateful", &self.stateful)] {
-            let Some(kind) = kind else { continue };
-            for (operation, measurement) in &kind.operations {
-                for (error, count) in &measurement.errors_by_kind {
-                    writeln!(f, "{name} {operation}: {count} × {error}")?;
-                }
-            }
-        }
         Ok(())
     }
+}
+
+/// A row for each load and its operations, then their errors.
+pub(crate) fn table(f: &mut fmt::Formatter<'_>, kinds: &[(&str, &KindReport)]) -> fmt::Result {
+    let columns = ["requests", "errors", "requests/s", "p50 ms", "p90 ms", "p99 ms", "p99.9 ms"];
+    write!(f, "{:<12}", "")?;
+    for column in columns {
+        write!(f, "{column:>11}")?;
+    }
+    writeln!(f)?;
+    for (name, kind) in kinds {
+        kind.total.fmt_row(f, name)?;
+        if kind.operations.len() > 1 {
+            for (operation, measurement) in &kind.operations {
+                measurement.fmt_row(f, &format!("  {operation}"))?;
+            }
+        }
+    }
+    for (name, kind) in kinds {
+        for (operation, measurement) in &kind.operations {
+            for (error, count) in &measurement.errors_by_kind {
+                writeln!(f, "{name} {operation}: {count} × {error}")?;
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Measurement {

@@ -21,7 +21,7 @@ use args::{DuringArgs, RolloutArgs};
 use latency::Stage;
 use leases::{Leases, LogMark};
 use load::Load;
-use report::{DuringReport, Operations, RolloutReport};
+use report::{DuringReport, OperationTime, Operations, RolloutReport};
 
 pub mod args;
 pub mod report;
@@ -30,6 +30,7 @@ mod failures;
 pub(crate) mod latency;
 mod leases;
 pub(crate) mod load;
+mod page;
 mod streams;
 
 /// Instances of each pool, unless it is scaled.
@@ -64,11 +65,13 @@ async fn run(args: &RolloutArgs, stack: &Stack) -> Result<RolloutReport> {
     load.latencies().begin(Stage::Quiet);
     tokio::time::sleep(args.quiet).await;
     load.latencies().begin(Stage::Other);
-    let operated = operate(args, stack, &load).await;
+    let mut timeline = Timeline { load: &load, operations: Vec::new() };
+    let operated = operate(args, stack, &mut timeline).await;
+    let timeline = timeline.operations;
     let p99s = load.latencies().p99s();
     let load = load.stop().await;
     let (operations, leases) = operated?;
-    Ok(RolloutReport { operations, leases, p99s, load })
+    Ok(RolloutReport { operations, leases, p99s, timeline, load })
 }
 
 /// Runs a command under load and reports.
@@ -110,8 +113,29 @@ async fn make_mistakes(stack: &Stack) -> Result<()> {
         .await?)
 }
 
+/// When each operation ran under the load.
+struct Timeline<'a> {
+    load: &'a Load,
+    operations: Vec<OperationTime>,
+}
+
+impl Timeline<'_> {
+    /// Waits for the operation.
+    async fn time<T>(&mut self, operation: String, run: impl Future<Output = T>) -> T {
+        let begin_s = self.load.elapsed().as_secs_f64();
+        let result = run.await;
+        let end_s = self.load.elapsed().as_secs_f64();
+        self.operations.push(OperationTime { operation, begin_s, end_s });
+        result
+    }
+}
+
 /// Runs the operations in turn, so that each follows each other one.
-async fn operate(args: &RolloutArgs, stack: &Stack, load: &Load) -> Result<(Operations, Leases)> {
+async fn operate(
+    args: &RolloutArgs,
+    stack: &Stack,
+    timeline: &mut Timeline<'_>,
+) -> Result<(Operations, Leases)> {
     let (mut done, mut leases) = (Operations::default(), Leases::default());
     let rounds = [args.rolls, args.scales, args.mistakes, args.reloads, args.upgrades]
         .into_iter()
@@ -120,26 +144,35 @@ async fn operate(args: &RolloutArgs, stack: &Stack, load: &Load) -> Result<(Oper
     for round in 0..rounds {
         let begin = Instant::now();
         if round < args.upgrades {
-            stack.upgrade("gateway").await.context("cannot upgrade the gateway")?;
+            timeline
+                .time("gateway upgrade".to_owned(), stack.upgrade("gateway"))
+                .await
+                .context("cannot upgrade the gateway")?;
             done.upgrades += 1;
         }
         for pool in PoolName::ALL {
             if round < args.rolls {
-                load.latencies().begin(Stage::Rolling(pool));
+                timeline.load.latencies().begin(Stage::Rolling(pool));
                 for number in 1..=INSTANCES {
                     let name = format!("{pool}-{number}");
                     let marks = lease_marks(stack, pool, number..=number)?;
-                    stack.roll(&name).await.with_context(|| format!("cannot restart {name}"))?;
+                    timeline
+                        .time(format!("restart, {pool}"), stack.roll(&name))
+                        .await
+                        .with_context(|| format!("cannot restart {name}"))?;
                     record_leases(&mut leases, &marks)?;
                 }
-                load.latencies().begin(Stage::Other);
+                timeline.load.latencies().begin(Stage::Other);
                 *done.rolls_of(pool) += 1;
             }
             if round < args.scales {
-                stack.scale(pool, SCALED).await.with_context(|| format!("cannot scale {pool}"))?;
+                timeline
+                    .time(format!("scale to {SCALED}, {pool}"), stack.scale(pool, SCALED))
+                    .await
+                    .with_context(|| format!("cannot scale {pool}"))?;
                 let marks = lease_marks(stack, pool, INSTANCES + 1..=SCALED)?;
-                stack
-                    .scale(pool, INSTANCES)
+                timeline
+                    .time(format!("scale to {INSTANCES}, {pool}"), stack.scale(pool, INSTANCES))
                     .await
                     .with_context(|| format!("cannot scale {pool}"))?;
                 record_leases(&mut leases, &marks)?;
@@ -147,11 +180,14 @@ async fn operate(args: &RolloutArgs, stack: &Stack, load: &Load) -> Result<(Oper
             }
         }
         if round < args.mistakes {
-            make_mistakes(stack).await?;
+            timeline.time("mistakes".to_owned(), make_mistakes(stack)).await?;
             done.mistakes += 1;
         }
         if round < args.reloads {
-            stack.control().reload().await.context("cannot reload")?;
+            timeline
+                .time("reload".to_owned(), stack.control().reload())
+                .await
+                .context("cannot reload")?;
             done.reloads += 1;
         }
         eprintln!("round {} of {rounds} took {:.1} s", round + 1, begin.elapsed().as_secs_f64());

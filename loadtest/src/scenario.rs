@@ -9,10 +9,12 @@ use crate::client::{Response, ScenarioRequest};
 use crate::outcome::ErrorKind;
 
 mod keyed;
+mod routed;
 mod stateful;
 mod stateless;
 
 pub(crate) use keyed::{Keyed, with_idempotency_key};
+pub(crate) use routed::{Routed, with_strategy};
 pub(crate) use stateful::Conversations;
 pub(crate) use stateless::{InfoCalls, UncachedPages};
 

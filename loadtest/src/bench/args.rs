@@ -8,6 +8,7 @@ use serde::Serialize;
 
 use super::contender::Contender;
 use super::workload::Workload;
+use crate::output::ReportFiles;
 
 /// A group of measurements.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
@@ -109,7 +110,7 @@ pub struct BenchArgs {
     #[arg(long)]
     pub quick: bool,
 
-    /// Also write the report to this file as JSON
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    /// The report
+    #[command(flatten)]
+    pub files: ReportFiles,
 }

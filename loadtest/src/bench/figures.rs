@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, Result, ensure};
 use clap::Args;
+use serde::Serialize;
 
 use run::Run;
 
@@ -57,6 +58,13 @@ pub fn figures(args: &FiguresArgs) -> Result<Option<String>> {
     })?;
     write(file, &text)?;
     Ok(None)
+}
+
+/// The plot of a report; `None` if it compares no proxies by connections.
+pub(super) fn plot_of(report: &impl Serialize) -> Result<Option<String>> {
+    let run = Run::parse(&serde_json::to_string(report)?)?;
+    let is_plotted = run.loads().any(|(load, _)| load.workload == "small");
+    is_plotted.then(|| plot::svg(&run)).transpose()
 }
 
 /// Replaces what is between the comments; `None` without them.

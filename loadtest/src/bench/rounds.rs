@@ -5,7 +5,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use anyhow::Result;
-use proto_contracts::headers::SESSION_SOURCE;
 
 use super::cost::Processes;
 use super::drive::Driven;
@@ -106,7 +105,7 @@ pub(crate) struct FromMemory(Arc<AtomicU64>);
 
 impl FromMemory {
     pub(crate) fn see(&self, response: &Response) {
-        if response.headers.get(SESSION_SOURCE).is_some_and(|source| source == "memory") {
+        if response.is_from_memory() {
             self.0.fetch_add(1, Ordering::Relaxed);
         }
     }

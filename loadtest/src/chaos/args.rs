@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use crate::chaos::fault_kind::Faults;
 use crate::duration::parse_time;
+use crate::output::ReportFiles;
 
 /// Options of `loadtest chaos`.
 #[derive(Debug, Args)]
@@ -79,9 +80,9 @@ pub struct ChaosArgs {
     #[arg(long, value_name = "DIR", conflicts_with = "target")]
     pub keep: Option<PathBuf>,
 
-    /// Also write the report to this file as JSON
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    /// The report
+    #[command(flatten)]
+    pub files: ReportFiles,
 }
 
 /// Whether a write of unknown outcome is repeated under its idempotency key until it is resolved.

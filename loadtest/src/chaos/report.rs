@@ -13,6 +13,7 @@ use crate::chaos::ledger::{Interval, Ledger, Moment};
 use crate::chaos::plan::ChaosPlan;
 use crate::chaos::run::Repeats;
 use crate::outcome::ErrorKind;
+use crate::output::plots::by_second;
 
 /// How many violations of each kind are described; all are counted.
 const EXAMPLES: usize = 5;
@@ -77,6 +78,8 @@ pub struct ChaosReport {
     /// How requests failed: a problem's code, `status_<status>`, `connect`, `broken`, `timeout` or
     /// `wrong_response`.
     pub errors_by_kind: BTreeMap<String, u64>,
+    /// Requests that failed in each second since the run began, until the last one.
+    pub errors_by_second: Vec<u64>,
     /// Requests that failed while no fault was injected.
     pub errors_outside_faults: u64,
     /// Requests that failed during an operation: a restart by a drain, scaling, a reload or an
@@ -192,6 +195,7 @@ impl ChaosReport {
                 .count() as u64,
             errors_unpromised: unpromised.len() as u64,
             errors_by_kind,
+            errors_by_second: by_second(ledger.errors.iter().map(|(time, _)| time.end)),
             worst_gap_ms: millis(findings.worst_gap),
             faults: faults
                 .iter()
@@ -209,28 +213,10 @@ impl ChaosReport {
     }
 }
 
-impl FaultReport {
-    fn new(fault: &Fault, errors: u64) -> Self {
-        let Fault { kind, target, time, undone } = fault.clone();
-        let (begin_ms, undone_ms, end_ms) = (millis(time.begin), millis(undone), millis(time.end));
-        Self { kind, target, begin_ms, undone_ms, end_ms, errors }
-    }
-}
-
-impl fmt::Display for ChaosReport {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { seed, duration_s, store, clients, .. } = self;
-        writeln!(f, "store {store}, {clients} clients, {duration_s:.1} s, seed {seed}\n")?;
-        let mut faults: BTreeMap<FaultKind, (u64, u64)> = BTreeMap::new();
-        for fault in &self.faults {
-            let (count, errors) = faults.entry(fault.kind).or_default();
-            *count += 1;
-            *errors += fault.errors;
-        }
-        for (kind, (count, errors)) in faults {
-            writeln!(f, "fault {:<20}{count} ×, {errors} requests failed", kind.as_str())?;
-        }
-        for (name, count) in [
+impl ChaosReport {
+    /// All counts, by name.
+    pub(super) fn counts(&self) -> [(&'static str, u64); 29] {
+        [
             ("requests", self.requests),
             ("acknowledged", self.acknowledged),
             ("lost", self.lost),
@@ -260,7 +246,49 @@ impl fmt::Display for ChaosReport {
             ("errors_in_operations", self.errors_in_operations),
             ("errors_unpromised", self.errors_unpromised),
             ("worst_gap_ms", self.worst_gap_ms),
-        ] {
+        ]
+    }
+
+    /// The result in a sentence.
+    pub(super) fn verdict(&self) -> &'static str {
+        match (self.violations.is_empty(), self.errors_in_operations, self.errors_unpromised) {
+            (true, 0, 0) => "Every guarantee held.",
+            (true, 0, _) => {
+                "Requests failed in ways that the runbook's table of failures does not list."
+            }
+            (true, ..) => "Requests failed during operations that must not cost a request.",
+            (false, ..) => "Guarantees were violated.",
+        }
+    }
+
+    /// The first violations of each kind.
+    pub(super) fn violations(&self) -> &[Violation] {
+        &self.violations
+    }
+}
+
+impl FaultReport {
+    fn new(fault: &Fault, errors: u64) -> Self {
+        let Fault { kind, target, time, undone } = fault.clone();
+        let (begin_ms, undone_ms, end_ms) = (millis(time.begin), millis(undone), millis(time.end));
+        Self { kind, target, begin_ms, undone_ms, end_ms, errors }
+    }
+}
+
+impl fmt::Display for ChaosReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { seed, duration_s, store, clients, .. } = self;
+        writeln!(f, "store {store}, {clients} clients, {duration_s:.1} s, seed {seed}\n")?;
+        let mut faults: BTreeMap<FaultKind, (u64, u64)> = BTreeMap::new();
+        for fault in &self.faults {
+            let (count, errors) = faults.entry(fault.kind).or_default();
+            *count += 1;
+            *errors += fault.errors;
+        }
+        for (kind, (count, errors)) in faults {
+            writeln!(f, "fault {:<20}{count} ×, {errors} requests failed", kind.as_str())?;
+        }
+        for (name, count) in self.counts() {
             writeln!(f, "{name:<26}{count}")?;
         }
         for (kind, count) in &self.errors_by_kind {
@@ -274,17 +302,8 @@ impl fmt::Display for ChaosReport {
                 faults.join(" and ")
             )?;
         }
-        if self.holds() {
-            return writeln!(f, "\nEvery guarantee held.");
-        }
-        if self.violations.is_empty() {
-            let what = match self.errors_in_operations {
-                0 => "in ways that the runbook's table of failures does not list",
-                _ => "during operations that must not cost a request",
-            };
-            return writeln!(f, "\nRequests failed {what}.");
-        }
-        writeln!(f, "\nGuarantees were violated. The first cases:")?;
+        let first = if self.violations.is_empty() { "" } else { " The first cases:" };
+        writeln!(f, "\n{}{first}", self.verdict())?;
         self.violations.iter().try_for_each(|violation| writeln!(f, "  {violation}"))
     }
 }

@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::Args;
 
 use crate::duration::parse_time;
+use crate::output::ReportFiles;
 
 /// Options of `loadtest rollout`.
 #[derive(Clone, Debug, Args)]
@@ -40,9 +41,9 @@ pub struct RolloutArgs {
     #[command(flatten)]
     pub load: SteadyLoad,
 
-    /// Also write the report to this file as JSON
-    #[arg(long, value_name = "FILE")]
-    pub json: Option<PathBuf>,
+    /// The report
+    #[command(flatten)]
+    pub files: ReportFiles,
 }
 
 /// Options of `loadtest during`.

@@ -11,6 +11,7 @@ use crate::client::Client;
 use crate::outcome::ErrorKind;
 use crate::perform::perform;
 use crate::plan::{Affinity, SessionMix};
+use crate::recorder::Performed;
 use crate::rollout::args::SteadyLoad;
 use crate::rollout::failures::Failures;
 use crate::rollout::latency::Latencies;
@@ -86,6 +87,11 @@ impl Load {
         &self.latencies
     }
 
+    /// How long it has been running.
+    pub(crate) fn elapsed(&self) -> Duration {
+        self.begin.elapsed()
+    }
+
     /// How many requests have ended so far, failed or not.
     pub(crate) fn requests(&self) -> u64 {
         self.requests.load(Ordering::Relaxed)
@@ -149,7 +155,7 @@ impl Worker {
             let (was_due, stage) = (due, self.latencies.stage());
             due += pause;
             let deadline = Instant::now() + self.timeout;
-            let (operation, outcome) =
+            let Performed { operation, outcome, .. } =
                 perform(&mut self.client, &mut scenario, deadline, ErrorKind::Timeout).await;
             self.requests.fetch_add(1, Ordering::Relaxed);
             self.latencies.record(stage, was_due.elapsed());

@@ -7,6 +7,8 @@ use std::time::Duration;
 use proto_contracts::PoolName;
 use serde::Serialize;
 
+use crate::output::plots::by_second;
+
 pub use crate::rollout::latency::P99s;
 pub use crate::rollout::leases::Leases;
 pub use crate::rollout::streams::Streams;
@@ -65,6 +67,8 @@ pub struct LoadReport {
     pub failed_for_s: f64,
     /// Failures by request and error.
     pub failed_by_kind: BTreeMap<String, u64>,
+    /// Failures in each second since the load began, until the last one.
+    pub failed_by_second: Vec<u64>,
 }
 
 impl LoadReport {
@@ -80,6 +84,7 @@ impl LoadReport {
             .zip(failures.last())
             .map(|((first, _), (last, _))| last.saturating_sub(*first));
         let failed = failures.len() as u64;
+        let failed_by_second = by_second(failures.iter().map(|(at, _)| *at));
         let mut failed_by_kind = BTreeMap::new();
         for (_, what) in failures {
             *failed_by_kind.entry(what).or_default() += 1;
@@ -93,6 +98,7 @@ impl LoadReport {
             failed,
             failed_for_s: failed_for.unwrap_or_default().as_secs_f64(),
             failed_by_kind,
+            failed_by_second,
         }
     }
 
@@ -125,6 +131,17 @@ fn row(f: &mut fmt::Formatter<'_>, name: &str, value: impl fmt::Display) -> fmt:
     writeln!(f, "{name:<30}{value}")
 }
 
+/// One operation. Times are in seconds since the load began.
+#[derive(Debug, Serialize)]
+pub struct OperationTime {
+    /// What was done.
+    pub operation: String,
+    /// Its begin.
+    pub begin_s: f64,
+    /// Its end.
+    pub end_s: f64,
+}
+
 /// The result of `loadtest rollout`.
 #[derive(Debug, Serialize)]
 pub struct RolloutReport {
@@ -134,6 +151,8 @@ pub struct RolloutReport {
     pub leases: Leases,
     /// Latencies with and without a restart.
     pub p99s: P99s,
+    /// When each operation ran.
+    pub timeline: Vec<OperationTime>,
     /// The load during it.
     #[serde(flatten)]
     pub load: LoadReport,
@@ -149,7 +168,7 @@ impl RolloutReport {
 
 impl fmt::Display for RolloutReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { operations, leases, p99s, load } = self;
+        let Self { operations, leases, p99s, timeline: _, load } = self;
         load.headline(f)?;
         for (name, count) in [
             ("rolling restarts, stateless", operations.stateless_rolls),

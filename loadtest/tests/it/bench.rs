@@ -9,10 +9,11 @@ use serde_json::Value;
 #[test]
 fn everything_is_measured() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("report.json");
+    let (file, page) = (folder.path().join("report.json"), folder.path().join("report.html"));
     let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
         .args(["bench", "--quick", "--parts", "reads,tokens,writes,memory", "--connections", "8"])
         .args(["--json", file.to_str().expect("text")])
+        .args(["--html", page.to_str().expect("text")])
         .output()
         .expect("runs");
     let table = String::from_utf8_lossy(&output.stdout);
@@ -26,6 +27,8 @@ fn everything_is_measured() {
     ] {
         assert!(table.contains(word), "{word} in {table}");
     }
+    let page = std::fs::read_to_string(page).expect("written");
+    assert!(page.contains("session, sticky") && page.contains("out of bounds"), "{page}");
     let report: Value =
         serde_json::from_slice(&std::fs::read(file).expect("written")).expect("JSON");
     let sections = report["sections"].as_array().expect("sections");

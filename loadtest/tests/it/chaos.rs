@@ -13,9 +13,10 @@ fn chaos(options: &[&str]) -> Output {
 /// Runs it and returns its report. Its output is shown when the test fails.
 fn report(options: &[&str]) -> (Output, Value) {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("report.json");
+    let (file, page) = (folder.path().join("report.json"), folder.path().join("report.html"));
     let mut options = options.to_vec();
     options.extend(["--json", file.to_str().expect("text")]);
+    options.extend(["--html", page.to_str().expect("text")]);
     let output = chaos(&options);
     eprintln!(
         "{}{}",
@@ -23,7 +24,12 @@ fn report(options: &[&str]) -> (Output, Value) {
         String::from_utf8_lossy(&output.stdout)
     );
     let report = std::fs::read(file).expect("a report was written");
-    (output, serde_json::from_slice(&report).expect("JSON"))
+    let report: Value = serde_json::from_slice(&report).expect("JSON");
+    let page = std::fs::read_to_string(page).expect("a page was written");
+    for fault in report["faults"].as_array().expect("faults") {
+        assert!(page.contains(fault["kind"].as_str().expect("text")), "{fault} in {page}");
+    }
+    (output, report)
 }
 
 /// How often each fault happened.

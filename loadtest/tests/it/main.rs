@@ -11,6 +11,7 @@ mod dummy;
 mod faults;
 mod logins;
 mod rollout;
+mod routing;
 mod runbook;
 mod tls;
 

@@ -8,12 +8,13 @@ use serde_json::Value;
 #[test]
 fn no_request_fails_while_everything_is_replaced() {
     let folder = tempfile::tempdir().expect("a folder");
-    let file = folder.path().join("report.json");
+    let (file, page) = (folder.path().join("report.json"), folder.path().join("report.html"));
     // A light load, so that a busy machine causes no timeouts.
     let options = "rollout --rolls 1 --scales 1 --mistakes 1 --reloads 1 --upgrades 2 --rate 100 \
                    --connections 16 --streams 2 --timeout 30s --quiet 1s";
     let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
-    let output = command.args(options.split(' ')).arg("--json").arg(&file).output().expect("runs");
+    let output = command.args(options.split(' ')).arg("--json").arg(&file);
+    let output = output.arg("--html").arg(&page).output().expect("runs");
     eprintln!(
         "{}{}",
         String::from_utf8_lossy(&output.stderr),
@@ -23,6 +24,8 @@ fn no_request_fails_while_everything_is_replaced() {
     let report: Value =
         serde_json::from_slice(&std::fs::read(file).expect("a report")).expect("JSON");
     assert_eq!(report["failed"], 0);
+    let page = std::fs::read_to_string(page).expect("a page");
+    assert!(page.contains("No request failed") && page.contains("restart, stateful"), "{page}");
     assert!(report["requests"].as_u64() > Some(500));
     assert!(report["streams"]["resumed"].as_u64() > Some(0), "streams were resumed: {report}");
     // Two were restarted, and two were started and stopped by scaling.

@@ -35,7 +35,7 @@ fn help_of_local_stack() -> Result<()> {
 fn help_of_loadtest() -> Result<()> {
     assert_snapshot!(help(
         "loadtest",
-        &["compare", "bench", "chaos", "rollout", "faults", "abuse"]
+        &["compare", "routing", "bench", "chaos", "rollout", "faults", "abuse"]
     )?);
     Ok(())
 }
