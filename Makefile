@@ -198,6 +198,10 @@ upload-test: packages ### Upload n=200 files of mb=50 at once, and print the mem
 	@cargo build --workspace --bins
 	@UPLOADS=$(or $(n),200) UPLOAD_MIB=$(or $(mb),50) cargo test -p local-stack --test e2e files::memory:: -- --ignored --nocapture
 
+import-test: packages ### Import n=100000 users and as many products, again, and with a broken row, and print how long it takes
+	@cargo build --workspace --bins
+	@IMPORT_ROWS=$(or $(n),100000) cargo test -p local-stack --test e2e imports::many_rows -- --nocapture
+
 coverage: packages $(TOOLS)/bin/cargo-llvm-cov ### Measure the line coverage of the tests; fails below 85 %
 	@infra/local/install-packages.sh --for-coverage
 	@infra/coverage.sh $(TOOLS)/bin/cargo-llvm-cov
@@ -294,4 +298,4 @@ require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for exampl
 # Prints the targets whose help follows this marker.
 targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway revocation-test rollout abuse faults logins logs load routing bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api plans lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway revocation-test rollout abuse faults logins logs load routing bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api plans lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench import-test

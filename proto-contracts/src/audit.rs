@@ -55,8 +55,12 @@ actions! {
     LoggedOut = "logged_out",
     /// A refresh token was used twice, which ended its login.
     RefreshTokenReused = "refresh_token_reused",
+    /// A user was imported, without a password.
+    UserImported = "user_imported",
     /// A product was added.
     ProductCreated = "product_created",
+    /// A product was imported.
+    ProductImported = "product_imported",
     /// A product was changed.
     ProductChanged = "product_changed",
     /// A product was deleted.

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use futures_util::FutureExt as _;
 use proto_contracts::Role;
 use service_kit::cli::{Probe, ProbeArgs};
 
@@ -14,8 +15,10 @@ use crate::store::accounts::Accounts;
 use crate::store::audit::AuditMetrics;
 
 mod create;
+mod import;
 
 use create::{CreateError, NewUser};
+use import::{ImportArgs, Incomplete};
 
 /// The text of `--help`.
 const ABOUT: &str = "Tandem's stateless service: requests that any instance can serve.\n\n\
@@ -37,6 +40,13 @@ pub enum Command {
     /// Manage users in the database.
     #[command(subcommand)]
     User(UserCommand),
+    /// Import users and products of the legacy API (Phase 1). What is here stays as it is.
+    ///
+    /// Nothing is imported from files with an invalid row, unless --skip-invalid leaves it out.
+    /// Repeated, it imports what is missing. Imported users have no password.
+    ///
+    /// Exits with 73 when something else is here under an id, and with 1 for any other fault.
+    Import(ImportArgs),
 }
 
 /// What to do with users.
@@ -68,7 +78,7 @@ pub enum UserCommand {
     },
 }
 
-/// Exit status when the username is taken: `EX_CANTCREAT` of `sysexits.h`.
+/// Exit status when a username or an id is taken: `EX_CANTCREAT` of `sysexits.h`.
 const EX_CANTCREAT: u8 = 73;
 
 /// Parses the command line. Exits on `--help`, `--version` and unknown arguments.
@@ -80,18 +90,21 @@ pub fn parse() -> (Option<Probe>, Option<Command>) {
 impl Command {
     /// Runs it. Prints the result, or the fault to standard error.
     pub async fn run(self, config: &Config) -> ExitCode {
-        let Self::User(command) = self;
-        match command.run(config).await {
+        let done = match self {
+            Self::User(command) => command.run(config).await,
+            // Boxed: its type is nested deeper than the compiler allows.
+            Self::Import(import) => import.run(config).boxed_local().await,
+        };
+        match done {
             Ok(done) => {
                 let _unread = writeln!(std::io::stdout(), "{done}");
                 ExitCode::SUCCESS
             }
             Err(fault) => {
                 let _unread = writeln!(std::io::stderr(), "error: {fault:#}");
-                match fault.downcast_ref() {
-                    Some(CreateError::Taken(_)) => ExitCode::from(EX_CANTCREAT),
-                    _ => ExitCode::FAILURE,
-                }
+                let is_taken = matches!(fault.downcast_ref(), Some(CreateError::Taken(_)))
+                    || matches!(fault.downcast_ref(), Some(Incomplete::Conflicts(_)));
+                if is_taken { ExitCode::from(EX_CANTCREAT) } else { ExitCode::FAILURE }
             }
         }
     }

@@ -7,6 +7,7 @@ pub mod calculation;
 pub mod drawing;
 pub mod file;
 mod hex;
+pub mod import;
 pub mod keyed;
 pub mod outcome;
 pub mod page;

@@ -14,6 +14,7 @@ mod failpoints;
 pub mod files;
 mod flights;
 pub mod idempotency;
+pub mod imports;
 pub mod migrations;
 pub mod product_changes;
 pub mod products;

@@ -19,6 +19,7 @@ mod full_disk;
 mod hang;
 mod hostile;
 mod hostile_edge;
+mod imports;
 mod key_rotation;
 mod keys;
 mod kills;

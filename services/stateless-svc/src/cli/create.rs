@@ -74,7 +74,7 @@ pub(super) async fn create(
         Ok(account) => account,
         Err(RegisterError::Taken) => {
             let found = accounts.find(id).await?.ok_or_else(|| CreateError::Taken(id.clone()))?;
-            if !passwords.verify(chosen, Some(found.password_hash)).await? {
+            if !passwords.verify(chosen, found.password_hash).await? {
                 return Err(CreateError::Taken(id.clone()).into());
             }
             found.account

@@ -263,6 +263,7 @@ impl Auth {
         };
         let Credentials { account, password_hash } =
             self.verified(&user, &given.password, initiator).await?;
+        let password_hash = password_hash.ok_or_else(invalid_credentials)?;
         let delivery = if given.cookie { Delivery::Cookie } else { Delivery::Body };
         let token = RefreshToken::generate();
         let initiator = initiator.acting_as(&account.id);
@@ -289,7 +290,7 @@ impl Auth {
                 .with_header(RETRY_AFTER, HeaderValue::from(seconds)));
         }
         let found = self.accounts.find(user).await.map_err(store_failed)?;
-        let hash = found.as_ref().map(|found| found.password_hash.clone());
+        let hash = found.as_ref().and_then(|found| found.password_hash.clone());
         let matches = self.passwords.verify(Password::given(password), hash).await;
         match found.filter(|_| matches.as_ref().is_ok_and(|matches| *matches)) {
             Some(found) => {

@@ -66,8 +66,8 @@ pub struct UserCount {
 pub struct Credentials {
     /// The user.
     pub account: Account,
-    /// Argon2id.
-    pub password_hash: String,
+    /// Argon2id; `None` for an imported user who has not set one.
+    pub password_hash: Option<String>,
 }
 
 impl Accounts {
@@ -133,7 +133,8 @@ impl Accounts {
             })
             .await?;
         let credentials = |row: Row| {
-            let password_hash = row.try_get("password_hash").map_err(StoreError::row)?;
+            let hash: String = row.try_get("password_hash").map_err(StoreError::row)?;
+            let password_hash = Some(hash).filter(|hash| !hash.is_empty());
             Ok(Credentials { account: account(&row)?, password_hash })
         };
         found.map(credentials).transpose()
@@ -224,12 +225,13 @@ impl Accounts {
             let Some(before) = lock(&transaction, id).await? else {
                 return Ok(Err(ChangeError::NotFound));
             };
+            let had_password: bool = before.try_get("has_password")?;
             let row = transaction.query_typed_one(sql, &parameters).await?;
             let (before, after) = match (account(&before), account(&row)) {
                 (Ok(before), Ok(after)) => (before, after),
                 (Err(error), _) | (_, Err(error)) => return Ok(Err(error.into())),
             };
-            if is_admin(&before) && !has_admin(&transaction).await? {
+            if had_password && is_admin(&before) && !has_admin(&transaction).await? {
                 return Ok(Err(ChangeError::LastAdmin));
             }
             // Also when it is disabled already: a repetition does no harm.
@@ -260,15 +262,18 @@ impl Accounts {
     pub async fn delete(&self, id: &Username, by: &Initiator) -> Result<(), ChangeError> {
         self.run(async |client| {
             let transaction = client.transaction().await?;
-            let before = match lock(&transaction, id).await?.as_ref().map(account).transpose() {
-                Ok(Some(before)) => before,
-                Ok(None) => return Ok(Err(ChangeError::NotFound)),
+            let Some(before) = lock(&transaction, id).await? else {
+                return Ok(Err(ChangeError::NotFound));
+            };
+            let had_password: bool = before.try_get("has_password")?;
+            let before = match account(&before) {
+                Ok(before) => before,
                 Err(error) => return Ok(Err(error.into())),
             };
             let sql = "UPDATE users SET deleted_at = now(), name = '(deleted)', password_hash = '' \
                        WHERE id = $1";
             transaction.execute_typed(sql, &[(&id.as_str(), Type::TEXT)]).await?;
-            if is_admin(&before) && !has_admin(&transaction).await? {
+            if had_password && is_admin(&before) && !has_admin(&transaction).await? {
                 return Ok(Err(ChangeError::LastAdmin));
             }
             revocations::revoke(&transaction, id).await?;
@@ -335,19 +340,21 @@ async fn lock(
     id: &Username,
 ) -> Result<Option<Row>, tokio_postgres::Error> {
     transaction.execute_typed("SELECT pg_advisory_xact_lock(hashtext('admins'))", &[]).await?;
-    let sql = "SELECT id, name, role, created_at, disabled_at FROM users \
+    let sql = "SELECT id, name, role, created_at, disabled_at, \
+               password_hash <> '' AS has_password FROM users \
                WHERE id = $1 AND deleted_at IS NULL FOR UPDATE";
     transaction.query_typed_opt(sql, &[(&id.as_str(), Type::TEXT)]).await
 }
 
-/// Whether the user is an admin who can log in.
+/// Whether the user is an admin who can log in with a password, if it has one.
 fn is_admin(account: &Account) -> bool {
     account.role == Role::Admin && !account.is_disabled
 }
 
 async fn has_admin(transaction: &Transaction<'_>) -> Result<bool, tokio_postgres::Error> {
     let sql = "SELECT EXISTS (SELECT FROM users \
-               WHERE role = 'admin' AND disabled_at IS NULL AND deleted_at IS NULL)";
+               WHERE role = 'admin' AND disabled_at IS NULL AND deleted_at IS NULL \
+               AND password_hash <> '')";
     transaction.query_typed_one(sql, &[]).await?.try_get(0)
 }
 

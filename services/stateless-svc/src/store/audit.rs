@@ -1,6 +1,7 @@
 //! The audit log in PostgreSQL.
 
 use deadpool_postgres::Pool;
+use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;
@@ -43,6 +44,38 @@ pub async fn record(
     let sql = "INSERT INTO audit_log \
                (id, at, actor_kind, actor, action, object, request_id, address, before, after) \
                VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)";
+    change.execute_typed(sql, &parameters).await?;
+    Ok(())
+}
+
+/// Records many additions in their transaction, an entry for each.
+///
+/// # Errors
+/// When PostgreSQL rejects an entry. Then the transaction cannot be committed.
+pub async fn record_added(
+    change: &Transaction<'_>,
+    by: &Initiator,
+    action: Action,
+    added: Vec<(Object, Value)>,
+) -> Result<(), tokio_postgres::Error> {
+    let ids: Vec<_> = added.iter().map(|_| EntryId::now()).collect();
+    let (objects, after): (Vec<_>, Vec<_>) =
+        added.into_iter().map(|(object, after)| (object.to_string(), after)).unzip();
+    let parameters: [(&(dyn ToSql + Sync), Type); 9] = [
+        (&ids.iter().map(EntryId::uuid).collect::<Vec<_>>(), Type::UUID_ARRAY),
+        (&ids.iter().map(EntryId::at).collect::<Vec<_>>(), Type::TIMESTAMPTZ_ARRAY),
+        (&by.actor.kind(), Type::TEXT),
+        (&by.actor.username().map(Username::as_str), Type::TEXT),
+        (&action.as_str(), Type::TEXT),
+        (&objects, Type::TEXT_ARRAY),
+        (&by.request_id.map(Uuid::from), Type::UUID),
+        (&by.address, Type::INET),
+        (&after, Type::JSONB_ARRAY),
+    ];
+    let sql = "INSERT INTO audit_log \
+               (id, at, actor_kind, actor, action, object, request_id, address, after) \
+               SELECT id, at, $3, $4, $5, object, $7, $8, after \
+               FROM unnest($1, $2, $6, $9) AS entry (id, at, object, after)";
     change.execute_typed(sql, &parameters).await?;
     Ok(())
 }

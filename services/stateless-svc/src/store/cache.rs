@@ -210,13 +210,13 @@ impl DocumentCache {
         Ok(load().await?.document)
     }
 
-    /// Ends the generations of a product and of all pages. A write calls it under its locks, before
-    /// its commit: nothing that was read before can be stored from then on.
+    /// Ends the generations of these products and of all pages. A write calls it under its locks,
+    /// before its commit: nothing that was read before can be stored from then on.
     ///
     /// # Errors
     /// When that is not certain. Then the write must not be committed.
-    pub async fn mark(&self, id: &ProductId) -> Result<(), CacheError> {
-        let marked = self.try_mark(id).await;
+    pub async fn mark(&self, ids: &[&ProductId]) -> Result<(), CacheError> {
+        let marked = self.try_mark(ids).await;
         let count = if marked.is_ok() { &self.counts.marked } else { &self.counts.not_marked };
         count.inc();
         if marked.is_ok() {
@@ -236,11 +236,14 @@ impl DocumentCache {
         true
     }
 
-    async fn try_mark(&self, id: &ProductId) -> Result<(), CacheError> {
-        let Place { generation, document } = Place::product(id);
+    async fn try_mark(&self, ids: &[&ProductId]) -> Result<(), CacheError> {
         let mut connection = self.redis.get().await?;
         let mut delete = redis::cmd("DEL");
-        delete.arg(generation).arg(CATALOGUE).arg(document);
+        delete.arg(CATALOGUE);
+        for id in ids {
+            let Place { generation, document } = Place::product(id);
+            delete.arg(generation).arg(document);
+        }
         Ok(delete.exec_async(&mut *connection).await?)
     }
 

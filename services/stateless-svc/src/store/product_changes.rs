@@ -290,7 +290,7 @@ impl ProductChanges {
             idempotency::keep(&change, attempt.by, outcome.clone()).await?;
             // After the locks and before the commit: see ADR 28.
             if action.is_some()
-                && let Err(error) = self.cache.mark(attempt.id).await
+                && let Err(error) = self.cache.mark(&[attempt.id]).await
             {
                 return Ok(Err(ChangeError::Cache(error)));
             }

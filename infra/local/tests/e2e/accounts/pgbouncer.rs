@@ -1,4 +1,4 @@
-//! Accounts, the audit log and products through PgBouncer in transaction mode, in which each
+//! Accounts, the audit log, products and imports through PgBouncer in transaction mode, in which each
 //! transaction may get another session of PostgreSQL.
 
 use std::fs;
@@ -54,6 +54,7 @@ async fn everything_works_through_pgbouncer_in_transaction_mode() -> Result<()> 
     users::a_disabled_user_cannot_log_in(&api, &admin).await?;
     users::the_last_admin_stays_one(&api, &admin).await?;
     all_at_once(&api).await?;
+    crate::imports::samples_are_imported_by(&stack, &url).await?;
 
     let database = database(&stack).await?;
     let sql = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'tandem' \

@@ -10,6 +10,12 @@
 pub(in crate::store) const WRITE: &str = "SELECT set_config('idle_in_transaction_session_timeout', '2s', true), \
                                 pg_advisory_xact_lock_shared(7002, 0), \
                                 pg_advisory_xact_lock(7001, hashtext($1))";
+/// Locks the products of the list `$1`, in one order, for one write of them all.
+pub(in crate::store) const WRITE_MANY: &str = "SELECT set_config('idle_in_transaction_session_timeout', '2s', true), \
+                                pg_advisory_xact_lock_shared(7002, 0), \
+                                (SELECT count(pg_advisory_xact_lock(7001, hash)) FROM \
+                                 (SELECT DISTINCT hashtext(id) AS hash FROM unnest($1) AS g (id) \
+                                  ORDER BY hash) AS hashes)";
 /// Whether no write of the product `$1` is in progress, or begins before the end of this
 /// transaction.
 pub(in crate::store) const TRY_PRODUCT: &str =
