@@ -6,9 +6,12 @@ import json
 import os
 import ssl
 import uuid
+from io import BytesIO
 
-from tandem_client import Client
-from tandem_client.api.catalogue import get_product, list_products
+from tandem_client import AuthenticatedClient, Client
+from tandem_client.api.accounts import log_in, register
+from tandem_client.api.catalogue import get_product, list_products, reserve_product
+from tandem_client.api.files import delete_file, get_file, list_files, upload_file
 from tandem_client.api.live import create_ticket, stream_events
 from tandem_client.api.messages import get_history, post_conversation, post_message
 from tandem_client.api.sessions import create_session, delete_session, get_session, patch_session
@@ -18,13 +21,17 @@ from tandem_client.models import (
     CreateSession,
     CreateSessionClientData,
     ErrorCode,
+    Login,
+    NewReservation,
     Operation,
     PatchSession,
     PatchSessionClientData,
     PostConversation,
     PostMessage,
     Problem,
+    Register,
 )
+from tandem_client.types import File
 
 tls = ssl.create_default_context(cafile=os.environ["TANDEM_CACERT"])
 client = Client(base_url=os.environ["TANDEM_TARGET"], verify_ssl=tls, raise_on_unexpected_status=True)
@@ -104,4 +111,34 @@ assert numbers == [1, 2], numbers
 assert delete_session.sync_detailed(session.session_id, client=client).status_code == 204
 gone = get_session.sync(session.session_id, client=client)
 assert gone.code == ErrorCode.SESSION_NOT_FOUND, gone
-print("The generated client creates, talks, reads, patches, listens and deletes.")
+
+# A user reserves a product and uploads a file, each twice by one key.
+password = "correct horse battery staple"
+assert register.sync(client=client, body=Register(username="buyer", name="Buyer", password=password)).id == "buyer"
+tokens = log_in.sync(client=client, body=Login(username="buyer", password=password))
+user = AuthenticatedClient(
+    base_url=os.environ["TANDEM_TARGET"], token=tokens.access_token, verify_ssl=tls, raise_on_unexpected_status=True
+)
+in_stock = list_products.sync(client=client, in_stock=True, limit=1).products[0]
+reservation_key = key()
+reservations = [
+    reserve_product.sync(in_stock.id, client=user, body=NewReservation(quantity=1), idempotency_key=reservation_key)
+    for _ in range(2)
+]
+assert reservations[0].id == reservations[1].id and reservations[0].quantity == 1, reservations
+assert get_product.sync(in_stock.id, client=user).stock == in_stock.stock - 1
+everything = reserve_product.sync(in_stock.id, client=user, body=NewReservation(quantity=1_000_000))
+assert everything.code == ErrorCode.OUT_OF_STOCK, everything
+upload_key, name = key(), 'attachment; filename="notes.txt"'
+uploads = [
+    upload_file.sync(
+        client=user, body=File(payload=BytesIO(b"Hello")), content_disposition=name, idempotency_key=upload_key
+    )
+    for _ in range(2)
+]
+assert uploads[0].id == uploads[1].id, uploads
+assert (uploads[0].name, uploads[0].size, uploads[0].content_type) == ("notes.txt", 5, "text/plain"), uploads
+assert [file.id for file in list_files.sync(client=user).files] == [uploads[0].id]
+assert delete_file.sync_detailed(uploads[0].id, client=user).status_code == 204
+assert get_file.sync(uploads[0].id, client=user).code == ErrorCode.FILE_NOT_FOUND
+print("The generated client creates, talks, reads, patches, listens, deletes, reserves and uploads.")

@@ -19,6 +19,8 @@ pub const ACCESS_TOKEN_S: u64 = 15 * 60;
 
 /// How long a login lasts without being refreshed, in seconds.
 pub const LOGIN_S: u64 = 30 * 24 * 60 * 60;
+/// How long an invitation can be used, in seconds.
+pub const INVITATION_S: u64 = 7 * 24 * 60 * 60;
 /// The cookie that holds a refresh token. Browsers accept its name only with `Secure`.
 pub const REFRESH_COOKIE: &str = "__Secure-refresh_token";
 
@@ -215,4 +217,23 @@ pub struct ChangePassword {
     /// The new one: 8 to 128 characters, not one that is easily guessed.
     #[schemars(length(min = 8, max = 128))]
     pub new_password: String,
+}
+
+/// Response to `POST /users/{user_id}/invitation`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Invitation {
+    /// For the user, who sets a password with it. It is shown once.
+    pub code: String,
+    /// Until when it can be used: for 7 days.
+    pub expires_at: Timestamp,
+}
+
+/// `POST /auth/invitation`.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct AcceptInvitation {
+    /// The code of the invitation.
+    pub code: String,
+    /// 8 to 128 characters, not one that is easily guessed.
+    #[schemars(length(min = 8, max = 128))]
+    pub password: String,
 }

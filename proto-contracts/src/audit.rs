@@ -47,6 +47,10 @@ actions! {
     UserChanged = "user_changed",
     /// A user was deleted.
     UserDeleted = "user_deleted",
+    /// A user without a password got an invitation.
+    UserInvited = "user_invited",
+    /// A user set its first password with an invitation.
+    InvitationAccepted = "invitation_accepted",
     /// A user has a new password.
     PasswordChanged = "password_changed",
     /// A login began.
@@ -75,6 +79,8 @@ actions! {
     LoginRejected = "login_rejected",
     /// Changes of a password with a wrong present one.
     PasswordRejected = "password_rejected",
+    /// Codes of invitations that cannot be used.
+    InvitationRejected = "invitation_rejected",
     /// Logins of an address that must wait.
     LoginDelayed = "login_delayed",
     /// Requests that the user's role does not allow, or that a page of another origin sent.

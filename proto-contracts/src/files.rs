@@ -18,6 +18,9 @@ pub const DEFAULT_FILES_PAGE: u32 = 20;
 
 /// A file of the caller.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+//
+// Generated clients in Python have a type `File` of their own.
+#[schemars(rename = "StoredFile")]
 pub struct File {
     /// Identifies it: a UUID.
     #[schemars(extend("format" = "uuid"))]

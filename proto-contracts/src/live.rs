@@ -58,7 +58,7 @@ pub struct LiveQuery {
     pub ticket: Option<String>,
 }
 
-/// Body of `POST …/tickets`: an empty JSON object.
+/// Body of `POST …/tickets`, `…/claim` and `…/invitation`: an empty JSON object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct NoMembers {}
 

@@ -17,6 +17,8 @@ pub const MAX_CLIENT_DATA_BYTES: usize = 64 * 1024;
 pub const MAX_CLIENT_DATA_DEPTH: usize = 32;
 /// The most messages of one session.
 pub const MAX_MESSAGES: u64 = 10_000;
+/// The most messages that a new session may bring. All of them are in one body, of at most 1 MiB.
+pub const MAX_RESTORED_MESSAGES: usize = 1_000;
 /// The most messages on one page of history.
 pub const MAX_HISTORY_PAGE: u32 = 200;
 /// The messages on a page when the client names no `limit`.
@@ -42,6 +44,22 @@ pub struct CreateSession<D = ClientData> {
     /// Any JSON object of at most 64 KiB, 32 levels deep; empty by default. Replies greet its
     /// `name`.
     pub client_data: D,
+    /// Messages of an earlier session that the client kept, oldest first: at most 1,000. They are
+    /// numbered from 1, and get no other replies. The next message follows them.
+    #[schemars(length(max = 1_000))]
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub messages: Vec<KeptMessage>,
+}
+
+/// A message of an earlier session, as its client kept it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct KeptMessage {
+    /// 1 to 16,384 bytes of UTF-8.
+    #[schemars(length(min = 1, max = 16_384))]
+    pub message: String,
+    /// The reply that it got: 1 to 16,384 bytes of UTF-8.
+    #[schemars(length(min = 1, max = 16_384))]
+    pub reply: String,
 }
 
 /// `PATCH /sessions/{session_id}`.
@@ -220,6 +238,9 @@ pub struct HistoryMessage {
     pub message: String,
     /// The service's reply.
     pub reply: String,
-    /// When it was accepted.
+    /// When it was accepted; of a restored one, when its session was created.
     pub created_at: Timestamp,
+    /// Present and true if the session's creation brought the message and its reply.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub restored: bool,
 }

@@ -68,7 +68,8 @@ impl Caller {
         &mut self,
         number: SessionNumber,
     ) -> (Outcome, Option<Arc<OpenSession>>) {
-        let body = CreateSession { client_data: responses::initial_data(number) };
+        let body =
+            CreateSession { client_data: responses::initial_data(number), ..Default::default() };
         let request = request::post(Endpoint::Sessions.templates().canonical, &body);
         let mut id = None;
         let read = |response: &Response| {

@@ -1,11 +1,12 @@
 //! The details of the operations on accounts.
 
 use crate::accounts::{
-    ChangePassword, Login, Logout, PatchUser, Refresh, Register, Role, Tokens, User, UserPage,
-    UsersQuery,
+    AcceptInvitation, ChangePassword, Invitation, Login, Logout, PatchUser, Refresh, Register,
+    Role, Tokens, User, UserPage, UsersQuery,
 };
 use crate::audit::{AuditPage, AuditQuery};
 use crate::error::ErrorCode;
+use crate::live::NoMembers;
 use crate::openapi::header;
 use crate::openapi::{Caller, Details};
 
@@ -86,6 +87,20 @@ pub(super) const CHANGE_PASSWORD: Details = on_accounts("Change the password")
     .fails_with(&[ErrorCode::InvalidCredentials, ErrorCode::WeakPassword])
     .keyed();
 
+pub(super) const ACCEPT_INVITATION: Details = on_accounts("Set the first password")
+    .described_as(
+        "Uses the invitation of a user without a password, such as an imported one, who can log in \
+         then. A code is used once, and for 7 days. Codes that are unknown, expired, used or \
+         replaced get the same response.",
+    )
+    .body::<AcceptInvitation>(
+        r#"{"code": "inv_5f0c6e1a9b7a4c358d215e0f6a7b8c9d5f0c6e1a9b7a4c358d215e0f6a7b8c9d",
+            "password": "correct horse battery staple"}"#,
+    )
+    .returns::<User>(200, "The user, who can log in now.", USER)
+    .fails_with(&[ErrorCode::InvalidInvitation, ErrorCode::WeakPassword])
+    .keyed();
+
 pub(super) const GET_ME: Details = on_accounts("Show the user of the token")
     .called_by(Caller::User(Role::User))
     .returns::<User>(200, "The user.", USER);
@@ -129,6 +144,22 @@ pub(super) const DELETE_USER: Details = on_user("Delete a user")
     )
     .returns_nothing(204, "Deleted.")
     .fails_with(&[ErrorCode::LastAdmin]);
+
+pub(super) const INVITE_USER: Details = on_accounts("Invite a user without a password")
+    .described_as(
+        "Returns a code, with which the user sets a password by `POST /auth/invitation`. It is shown \
+         once, and only its hash is stored. Another invitation replaces it, a repetition of this \
+         request, too.",
+    )
+    .called_by(Caller::User(Role::Admin))
+    .optional_body::<NoMembers>("{}")
+    .returns::<Invitation>(
+        201,
+        "The invitation.",
+        r#"{"code": "inv_5f0c6e1a9b7a4c358d215e0f6a7b8c9d5f0c6e1a9b7a4c358d215e0f6a7b8c9d",
+            "expires_at": "2026-12-05T17:00:00.123Z"}"#,
+    )
+    .fails_with(&[ErrorCode::UserNotFound, ErrorCode::UserHasPassword]);
 
 pub(super) const LIST_AUDIT: Details = on_accounts("Read the audit log")
     .described_as(

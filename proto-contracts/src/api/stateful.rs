@@ -41,7 +41,8 @@ pub(super) const CREATE_SESSION: Details = Details::new(SESSIONS, "Create a sess
     .described_as(
         "The session's id begins with its creator's affinity key, so the gateway keeps it on one \
          instance. With a bearer token the session belongs to the token's subject: every other \
-         caller gets 404.",
+         caller gets 404. A client that kept the messages of an earlier session, such as one of \
+         the legacy API, brings them as `messages`: the history shows them as `restored`.",
     )
     .called_by(Caller::Everyone { with_token: true })
     .takes(&[header::AFFINITY_KEY])
@@ -56,6 +57,7 @@ pub(super) const CREATE_SESSION: Details = Details::new(SESSIONS, "Create a sess
         ErrorCode::TokenKeysUnavailable,
         ErrorCode::SessionNotFound,
         ErrorCode::ClientDataTooLarge,
+        ErrorCode::MessageTooLarge,
         ErrorCode::TooManySessions,
         ErrorCode::SessionStoreUnavailable,
     ]);

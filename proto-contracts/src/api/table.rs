@@ -158,6 +158,10 @@ api! {
         Password "/api/v1/auth/password" {
             change_password: Post accounts::CHANGE_PASSWORD;
         }
+        /// A user's first password.
+        AcceptInvitation "/api/v1/auth/invitation" {
+            accept_invitation: Post accounts::ACCEPT_INVITATION;
+        }
         /// The user of the token.
         Me "/api/v1/auth/me" {
             get_me: Get accounts::GET_ME;
@@ -171,6 +175,10 @@ api! {
             get_user: Get accounts::GET_USER;
             patch_user: Patch accounts::PATCH_USER;
             delete_user: Delete accounts::DELETE_USER;
+        }
+        /// How a user without a password gets one.
+        Invitation "/api/v1/users/{user_id}/invitation" {
+            invite_user: Post accounts::INVITE_USER;
         }
         /// Who changed what.
         Audit "/api/v1/audit" {

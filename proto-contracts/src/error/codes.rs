@@ -129,6 +129,13 @@ error_codes! {
         cause "The refresh token is unknown, has expired, was used already, or its login was ended.";
         cure "Log in again. If your program did not use the token twice, someone else may have it: \
             the use of an old token ends its login.";
+    InvalidInvitation = "invalid_invitation", "The invitation cannot be used", repeat Changed;
+        cause "The code of the invitation is unknown, has expired, was used already, or was replaced \
+            by a later one. The response does not say which.";
+        cure "If you have set a password with it, log in. Else ask an admin for another invitation.";
+    UserHasPassword = "user_has_password", "The user has a password", repeat Changed;
+        cause "Only users without a password, such as imported ones, can be invited to set one.";
+        cure "The user logs in, and changes the password by POST to /auth/password.";
     Forbidden = "forbidden", "Your role does not allow this", repeat Changed;
         cause "The operation needs a role that the user of the token does not have.";
         cure "Ask an administrator for the role, then log in again: a token holds the role of its \

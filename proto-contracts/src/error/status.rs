@@ -34,6 +34,7 @@ impl ErrorCode {
             | Self::InvalidToken
             | Self::InvalidCredentials
             | Self::InvalidRefreshToken
+            | Self::InvalidInvitation
             | Self::InvalidTicket => 401,
             Self::OriginNotAllowed | Self::Forbidden => 403,
             Self::NotFound
@@ -51,6 +52,7 @@ impl ErrorCode {
             | Self::FileQuotaExceeded
             | Self::InstanceExists
             | Self::UsernameTaken
+            | Self::UserHasPassword
             | Self::ProductExists
             | Self::OutOfStock
             | Self::LastAdmin

@@ -14,7 +14,7 @@ use crate::domain::digest::ShortDigest;
 use crate::domain::keyed::Keyed;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::owned::{OwnedEntry, OwnedSession};
-use crate::domain::session::Session;
+use crate::domain::session::{NewSession, Session};
 use crate::domain::session_ids::SealedId;
 use crate::domain::session_tag::Expected;
 use crate::domain::tickets::TicketUse;
@@ -44,14 +44,24 @@ pub trait SessionStore: Send + Sync + 'static {
     /// session need not exist yet.
     async fn reserve_id(&self, name: ShortDigest, id: SealedId) -> Result<SealedId, StoreFault>;
 
-    /// Creates a session at version 1, owned by the caller. If the caller is a user, the session is
-    /// added to the index of that user's sessions *before* it exists.
+    /// Creates a session at version 1 with its first messages, owned by the caller. If the caller
+    /// is a user, the session is added to the index of that user's sessions *before* it exists.
+    async fn create_from(
+        &self,
+        access: Access,
+        new: NewSession,
+        keyed: Option<Keyed>,
+    ) -> Result<Written<Session>, CreateError>;
+
+    /// The same without messages.
     async fn create(
         &self,
         access: Access,
         client_data: ClientData,
         keyed: Option<Keyed>,
-    ) -> Result<Written<Session>, CreateError>;
+    ) -> Result<Written<Session>, CreateError> {
+        self.create_from(access, client_data.into(), keyed).await
+    }
 
     /// The current session, if this instance can serve it from memory without I/O.
     fn peek(&self, access: Access) -> Option<Served<Session>> {

@@ -11,7 +11,8 @@ use service_kit::cli::{Probe, ProbeArgs};
 
 use crate::config::{Config, SERVICE};
 use crate::domain::account::{DisplayName, Username};
-use crate::store::accounts::Accounts;
+use crate::domain::audit::Initiator;
+use crate::store::accounts::{Accounts, InviteError};
 use crate::store::audit::AuditMetrics;
 
 mod create;
@@ -69,6 +70,14 @@ pub enum UserCommand {
         #[arg(long, value_name = "FILE")]
         password_file: PathBuf,
     },
+    /// Invite a user without a password, such as an imported one, to set one. Prints the code, which
+    /// ends an earlier one of the user. It can be used once, for 7 days.
+    ///
+    /// Exits with 73 when the user has a password, and with 1 for any other fault.
+    Invite {
+        /// The username.
+        username: Username,
+    },
     /// Give a registered user a role, such as the first admin.
     Grant {
         /// The username.
@@ -102,7 +111,8 @@ impl Command {
             }
             Err(fault) => {
                 let _unread = writeln!(std::io::stderr(), "error: {fault:#}");
-                let is_taken = matches!(fault.downcast_ref(), Some(CreateError::Taken(_)))
+                let is_taken = matches!(fault.downcast_ref(), Some(InviteError::HasPassword))
+                    || matches!(fault.downcast_ref(), Some(CreateError::Taken(_)))
                     || matches!(fault.downcast_ref(), Some(Incomplete::Conflicts(_)));
                 if is_taken { ExitCode::from(EX_CANTCREAT) } else { ExitCode::FAILURE }
             }
@@ -115,6 +125,14 @@ impl UserCommand {
         let audited = AuditMetrics::unregistered()?;
         let accounts = Accounts::new(config.database.pool(SERVICE)?, audited);
         let (username, role) = match self {
+            Self::Invite { username } => {
+                let invited = accounts.invite(&username, &Initiator::operator()).await?;
+                let until = invited.expires_at.strftime("%Y-%m-%d %H:%M UTC");
+                // Only the code is on standard output.
+                let note = format!("{username} sets a password with this code until {until}:");
+                let _unread = writeln!(std::io::stderr(), "{note}");
+                return Ok(invited.code.expose());
+            }
             Self::Create { username, role, name, password_file } => {
                 let new = NewUser { username, role, name };
                 create::create(&accounts, &new, &create::read_password(&password_file)?).await?;

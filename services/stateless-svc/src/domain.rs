@@ -8,6 +8,7 @@ pub mod drawing;
 pub mod file;
 mod hex;
 pub mod import;
+pub mod invitation;
 pub mod keyed;
 pub mod outcome;
 pub mod page;

@@ -190,12 +190,18 @@ async fn count_users(accounts: Accounts, metrics: AuthMetrics) {
     }
 }
 
-/// Deletes expired logins and keys now, and again and again. Any number of instances may do it.
+/// Deletes expired logins, invitations and keys now, and again and again. Any number of instances may do it.
 async fn delete_expired_daily(accounts: Accounts, keys: IdempotencyKeys) {
     loop {
         match accounts.delete_expired_logins().await {
             Ok(count) => tracing::info!(count, "deleted expired logins"),
             Err(error) => tracing::warn!(cause = chain(&error), "cannot delete expired logins"),
+        }
+        match accounts.delete_expired_invitations().await {
+            Ok(count) => tracing::info!(count, "deleted expired invitations"),
+            Err(error) => {
+                tracing::warn!(cause = chain(&error), "cannot delete expired invitations")
+            }
         }
         match keys.delete_expired().await {
             Ok(count) => tracing::info!(count, "deleted expired idempotency keys"),

@@ -10,6 +10,7 @@ mod idempotency;
 mod identity;
 mod info;
 mod initiator;
+mod invitations;
 mod openapi;
 mod product_changes;
 mod product_document;
@@ -45,11 +46,13 @@ pub fn mount(api: &mut ServiceConfig) {
         refresh: handler(auth::refresh),
         log_out: handler(auth::log_out),
         change_password: handler(auth::change_password),
+        accept_invitation: handler(invitations::accept),
         get_me: handler(auth::me),
         list_users: handler(users::list),
         get_user: handler(users::read),
         patch_user: handler(users::patch),
         delete_user: handler(users::delete),
+        invite_user: handler(invitations::invite),
         list_audit: handler(audit::list),
         list_files: handler(files::list),
         upload_file: handler(files::upload),

@@ -12,13 +12,14 @@ use anyhow::Result;
 use repository::Repository;
 
 /// The documents for users and operators.
-const DOCUMENTS: [&str; 9] = [
+const DOCUMENTS: [&str; 10] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/TOUR.md",
     "docs/ARCHITECTURE.md",
     "docs/API.md",
     "docs/SETTINGS.md",
+    "docs/MIGRATION.md",
     "docs/SESSIONS.md",
     "docs/DEPLOYMENT.md",
     "docs/RUNBOOK.md",

@@ -19,6 +19,7 @@ mod audit;
 mod claims;
 mod cookies;
 mod hostile_text;
+mod invitations;
 mod keyed;
 mod kills;
 mod lost_commits;

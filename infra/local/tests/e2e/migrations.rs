@@ -12,7 +12,7 @@ use crate::small_stack;
 
 /// What is written once a migration is applied, so that the next ones meet it: at least one row of
 /// each new table.
-const DATA: [(u32, &str); 6] = [
+const DATA: [(u32, &str); 7] = [
     (
         3,
         "INSERT INTO users (id, name, password_hash) VALUES ('ada', 'Ada Ω', '$argon2id$x'); \
@@ -53,6 +53,11 @@ const DATA: [(u32, &str); 6] = [
          VALUES (gen_random_uuid(), 'ada', 'stored', 4096, 'Ω', 0, sha256(''), 'text/plain'); \
          INSERT INTO files (id, owner, state, charged, lease_until) \
          VALUES (gen_random_uuid(), 'ada', 'uploading', 4096, now())",
+    ),
+    (
+        10,
+        "INSERT INTO invitations (user_id, hash, expires_at) \
+         VALUES ('ada', sha256('code'), now() + interval '7 days')",
     ),
 ];
 

@@ -1,11 +1,12 @@
-//! The commands of docs/API.md, in its order, against a stack as `make up` starts it. Their output
-//! has the shape that the document shows.
+//! The commands of docs/API.md and docs/MIGRATION.md, in their order, against a stack as `make up`
+//! starts it. Their output has the shape that the documents show.
 
 use std::fmt::Write as _;
 use std::path::Path;
 use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
+use local_stack::Builds;
 use serde_json::Value;
 
 use crate::command_line::Installation;
@@ -20,34 +21,47 @@ struct Shown {
 
 #[test]
 fn the_commands_of_the_api_document_print_what_it_shows() -> Result<()> {
+    let installation = Installation::new()?;
+    installation.up()?;
+    // The second one relies on nothing of the first.
+    for document in ["docs/API.md", "docs/MIGRATION.md"] {
+        run(document, &installation)?;
+    }
+    Ok(())
+}
+
+fn run(document: &str, installation: &Installation) -> Result<()> {
     let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
     let read = |file: &str| std::fs::read_to_string(repository.join(file)).context(file.to_owned());
-    let (readme, document) = (read("README.md")?, read("docs/API.md")?);
+    let (readme, text) = (read("README.md")?, read(document)?);
     let definitions: Vec<_> = ["tandem()", "api="]
         .iter()
         .map(|start| readme.lines().find(|line| line.starts_with(start)).context(*start))
         .collect::<Result<_>>()?;
-    let commands = commands(&document);
-    ensure!(commands.len() > 10, "{} commands", commands.len());
+    let commands = commands(&text);
+    ensure!(commands.len() > 8, "{} commands", commands.len());
 
-    let installation = Installation::new()?;
-    installation.up()?;
     let outputs = tempfile::tempdir()?;
     let mut script = format!("set -euo pipefail\n{}\n", definitions.join("\n"));
     for Shown { line, command, .. } in &commands {
         let output = outputs.path().join(line.to_string());
         writeln!(script, "line={line}\n{{ {command}\n}} > '{}'", output.display())?;
     }
-    let script = script
-        .replace(".local/", &format!("{}/", installation.state().display()))
-        .replace(":8443", &format!(":{}", 8443 + installation.offset));
-    let script = format!("trap 'echo \"docs/API.md, line $line\" >&2' ERR\n{script}");
-    let ran = Command::new("bash").args(["-c", &script]).output()?;
+    script = script.replace(".local/", &format!("{}/", installation.state().display()));
+    for port in [8380, 8432, 8443] {
+        script = script.replace(&format!(":{port}"), &format!(":{}", port + installation.offset));
+    }
+    let script = format!("trap 'echo \"{document}, line $line\" >&2' ERR\n{script}");
+    let programs = Builds::beside_current_exe()?.binary("stateless-svc")?;
+    let programs = programs.parent().context("a folder")?.display();
+    let path = format!("{programs}:{}", std::env::var("PATH")?);
+    let mut bash = Command::new("bash");
+    let ran = bash.args(["-c", &script]).current_dir(&repository).env("PATH", path).output()?;
     ensure!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
 
     for Shown { line, output, .. } in &commands {
         let printed = std::fs::read_to_string(outputs.path().join(line.to_string()))?;
-        let context = || format!("docs/API.md, line {line}: {printed}");
+        let context = || format!("{document}, line {line}: {printed}");
         match output {
             Some(shown) => {
                 let shown: Value = serde_json::from_str(shown).with_context(context)?;

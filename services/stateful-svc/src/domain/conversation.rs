@@ -87,13 +87,21 @@ pub fn reply(number: u64, name: Option<&ClientName>, earlier: Option<Earlier<'_>
     }
 }
 
+/// Where the reply to a message comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReplySource {
+    /// It is computed, with the client's name at the time of the message.
+    Computed(Option<ClientName>),
+    /// A client kept it, and brought it when the session was created.
+    Restored(MessageText),
+}
+
 /// A message as stores keep it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Utterance {
     pub id: MessageId,
     pub text: MessageText,
-    /// The client's name at that time.
-    pub name: Option<ClientName>,
+    pub reply: ReplySource,
     /// When it was accepted.
     pub created_at: Timestamp,
 }
@@ -101,8 +109,12 @@ pub struct Utterance {
 impl Utterance {
     /// The message with its reply.
     pub fn with_reply(self, number: u64, earlier: Option<Earlier<'_>>) -> Message {
-        let reply = reply(number, self.name.as_ref(), earlier);
-        Message { id: self.id, number, text: self.text, reply, created_at: self.created_at }
+        let Self { id, text, reply: source, created_at } = self;
+        let (reply, is_restored) = match source {
+            ReplySource::Computed(name) => (reply(number, name.as_ref(), earlier), false),
+            ReplySource::Restored(reply) => (reply.into_string(), true),
+        };
+        Message { id, number, text, reply, created_at, is_restored }
     }
 }
 
@@ -154,7 +166,7 @@ mod tests {
         Utterance {
             id: MessageId::generate(),
             text: MessageText::parse(text.to_owned()).expect("fits"),
-            name: name.and_then(ClientName::new),
+            reply: ReplySource::Computed(name.and_then(ClientName::new)),
             created_at: Timestamp::UNIX_EPOCH,
         }
     }

@@ -11,6 +11,7 @@ use proto_contracts::IdempotencyKey;
 use super::client_data::{ClientData, MergePatch};
 use super::digest::ShortDigest;
 use super::message::MessageText;
+use super::session::NewSession;
 
 /// How many patches of a session are kept. Each takes the size of the client data, so together at
 /// most some 6 MiB.
@@ -31,6 +32,14 @@ impl Keyed {
         Self::new(key, "create", client_data.as_str())
     }
 
+    /// Of a create with this data and these messages.
+    pub fn create_from(key: IdempotencyKey, new: &NewSession) -> Self {
+        let texts = new.messages.iter().flat_map(|message| [&message.text, &message.reply]);
+        let mut input = vec![new.client_data.as_str().as_bytes()];
+        input.extend(texts.map(|text| text.as_str().as_bytes()));
+        Self::of_parts(key, "create", &input)
+    }
+
     /// Of a message.
     pub fn append(key: IdempotencyKey, text: &MessageText) -> Self {
         Self::new(key, "append", text.as_str())
@@ -47,9 +56,13 @@ impl Keyed {
     }
 
     fn new(key: IdempotencyKey, operation: &str, input: &str) -> Self {
+        Self::of_parts(key, operation, &[input.as_bytes()])
+    }
+
+    fn of_parts(key: IdempotencyKey, operation: &str, input: &[&[u8]]) -> Self {
         Self {
             key: ShortDigest::of("idempotency key", &[key.as_bytes()]),
-            fingerprint: ShortDigest::of(operation, &[input.as_bytes()]),
+            fingerprint: ShortDigest::of(operation, input),
         }
     }
 }

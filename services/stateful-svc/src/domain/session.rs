@@ -3,7 +3,23 @@
 use jiff::Timestamp;
 
 use super::client_data::ClientData;
+use super::message::RestoredMessage;
 use super::session_tag::{SessionTag, WriteNonce};
+
+/// What a session is created with.
+#[derive(Clone, Debug, PartialEq)]
+pub struct NewSession {
+    pub client_data: ClientData,
+    /// The session's first messages, at most
+    /// [`MAX_RESTORED_MESSAGES`](proto_contracts::stateful::MAX_RESTORED_MESSAGES).
+    pub messages: Vec<RestoredMessage>,
+}
+
+impl From<ClientData> for NewSession {
+    fn from(client_data: ClientData) -> Self {
+        Self { client_data, messages: Vec::new() }
+    }
+}
 
 /// The state of one session at one version.
 #[derive(Clone, Debug, PartialEq)]

@@ -89,5 +89,6 @@ pub(super) fn body(message: Message) -> HistoryMessage {
         message: message.text.into_string(),
         reply: message.reply,
         created_at: message.created_at.into(),
+        restored: message.is_restored,
     }
 }

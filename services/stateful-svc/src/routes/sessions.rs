@@ -3,8 +3,11 @@
 use actix_web::http::StatusCode;
 use actix_web::http::header::{HeaderMap, HeaderValue, LOCATION};
 use actix_web::{HttpRequest, HttpResponse, web};
-use proto_contracts::stateful::CreateSession;
-use proto_contracts::{AffinityKey, Endpoint, IdempotencyKey, SessionId};
+use proto_contracts::error::FieldError;
+use proto_contracts::stateful::{
+    CreateSession, KeptMessage, MAX_MESSAGE_BYTES, MAX_RESTORED_MESSAGES,
+};
+use proto_contracts::{AffinityKey, Endpoint, ErrorCode, IdempotencyKey, MessageId, SessionId};
 use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 use service_kit::body::{Json, NoQuery};
@@ -18,7 +21,8 @@ use super::session::body;
 use crate::domain::caller::{Caller, Credentials};
 use crate::domain::client_data::ClientData;
 use crate::domain::keyed::Keyed;
-use crate::domain::session::Session;
+use crate::domain::message::{InvalidMessage, MessageText, RestoredMessage};
+use crate::domain::session::{NewSession, Session};
 use crate::domain::session_ids::IdReservation;
 use crate::metrics::Operation;
 use crate::store::{CreateError, StoreFault, Written};
@@ -37,9 +41,10 @@ pub(super) async fn create(
         GivenData::None => ClientData::default(),
         GivenData::Json(json) => ClientData::parse(&json)?,
     };
+    let new = NewSession { client_data, messages: restored(given.messages)? };
     condition_of_create(request.headers())?;
     let key = idempotency_key(request.headers())?;
-    let created = start(&sessions, request.headers(), by, client_data, key).await;
+    let created = start(&sessions, request.headers(), by, new, key).await;
     let created = sessions.count_write(Operation::Create, created)?;
 
     let (id, session) = &created.value;
@@ -56,7 +61,7 @@ async fn start(
     sessions: &Sessions,
     headers: &HeaderMap,
     by: Credentials,
-    client_data: ClientData,
+    new: NewSession,
     key: Option<IdempotencyKey>,
 ) -> Result<Written<(SessionId, Session)>, CreateError> {
     let affinity = affinity_key(headers);
@@ -64,11 +69,45 @@ async fn start(
         Some(key) => reserved_id(sessions, affinity, by.caller, key).await?,
         None => SessionId::generate(affinity.unwrap_or_else(AffinityKey::random)),
     };
-    let keyed = key.map(|key| Keyed::create(key, &client_data));
+    let keyed = key.map(|key| Keyed::create_from(key, &new));
     let access = access_by(headers, &id, by);
-    let Written { value, source, outcome } =
-        sessions.store.create(access, client_data, keyed).await?;
+    let Written { value, source, outcome } = sessions.store.create_from(access, new, keyed).await?;
     Ok(Written { value: (id, value), source, outcome })
+}
+
+/// The messages that a client kept. All that are invalid are named.
+fn restored(given: Vec<KeptMessage>) -> Result<Vec<RestoredMessage>, ApiError> {
+    if given.len() > MAX_RESTORED_MESSAGES {
+        let fault = format!("must have at most {MAX_RESTORED_MESSAGES} elements");
+        let fault = FieldError::in_body("/messages", fault);
+        return Err(ApiError::invalid(ErrorCode::InvalidBody, vec![fault]));
+    }
+    let (mut messages, mut faults, mut is_too_large) = (Vec::new(), Vec::new(), false);
+    for (index, KeptMessage { message, reply }) in given.into_iter().enumerate() {
+        let mut parse = |name: &str, text| {
+            let fault = match MessageText::parse(text) {
+                Ok(text) => return Some(text),
+                Err(InvalidMessage::Empty) => "must not be empty".to_owned(),
+                Err(InvalidMessage::TooLarge { .. }) => {
+                    is_too_large = true;
+                    format!("must have at most {MAX_MESSAGE_BYTES} bytes")
+                }
+            };
+            faults.push(FieldError::in_body(format!("/messages/{index}/{name}"), fault));
+            None
+        };
+        if let (Some(text), Some(reply)) = (parse("message", message), parse("reply", reply)) {
+            messages.push(RestoredMessage { id: MessageId::generate(), text, reply });
+        }
+    }
+    match (faults.is_empty(), is_too_large) {
+        (true, _) => Ok(messages),
+        (false, false) => Err(ApiError::invalid(ErrorCode::InvalidBody, faults)),
+        (false, true) => {
+            let detail = format!("A message or reply has more than {MAX_MESSAGE_BYTES} bytes.");
+            Err(ApiError::new(ErrorCode::MessageTooLarge, detail).with_errors(faults))
+        }
+    }
 }
 
 /// The reserved id of the session that this caller creates with this key.

@@ -32,7 +32,7 @@ use super::{
     Access, AdoptError, Adopted, Adoption, AppendError, CloseError, CreateError, DeleteError,
     PatchError, ReadError, Served, SessionStore, StoreFault, WriteOutcome, Written,
 };
-use crate::domain::client_data::{ClientData, MergePatch};
+use crate::domain::client_data::MergePatch;
 use crate::domain::clock::SteadyClock;
 use crate::domain::cursor::{Cursor, PageSize};
 use crate::domain::digest::ShortDigest;
@@ -40,7 +40,7 @@ use crate::domain::keyed::Keyed;
 use crate::domain::lifetime::Lifetime;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::owned::{OwnedEntry, OwnedSession};
-use crate::domain::session::Session;
+use crate::domain::session::{NewSession, Session};
 use crate::domain::session_ids::SealedId;
 use crate::domain::session_tag::{Expected, WriteNonce};
 use crate::domain::tickets::TicketUse;
@@ -132,14 +132,14 @@ impl<C: SteadyClock> SessionStore for HybridStore<C> {
         self.shared.redis.reserve(name, id).await
     }
 
-    async fn create(
+    async fn create_from(
         &self,
         access: Access,
-        client_data: ClientData,
+        new: NewSession,
         keyed: Option<Keyed>,
     ) -> Result<Written<Session>, CreateError> {
         let (pending, claim) = self.shared.reserve_for_write(access);
-        let created = self.shared.redis.create_as(claim, access, client_data, keyed).await;
+        let created = self.shared.redis.create_as(claim, access, new, keyed).await;
         commit(access, pending, created, |written| Some(written.clone()))
     }
 

@@ -20,7 +20,7 @@ use super::{
     ReadError, Served, SessionStore, Source, StoreFault, WriteOutcome, Written,
 };
 use crate::domain::caller::Caller;
-use crate::domain::client_data::{ClientData, MergePatch};
+use crate::domain::client_data::MergePatch;
 use crate::domain::clock::Clock;
 use crate::domain::cursor::{Cursor, PageSize};
 use crate::domain::digest::ShortDigest;
@@ -28,7 +28,7 @@ use crate::domain::keyed::Keyed;
 use crate::domain::lifetime::Lifetime;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::owned::{OwnedEntry, OwnedSession};
-use crate::domain::session::Session;
+use crate::domain::session::{NewSession, Session};
 use crate::domain::session_ids::SealedId;
 use crate::domain::session_tag::Expected;
 use crate::domain::tickets::TicketUse;
@@ -200,10 +200,10 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         Ok(reserved.id.clone())
     }
 
-    async fn create(
+    async fn create_from(
         &self,
         access: Access,
-        client_data: ClientData,
+        new: NewSession,
         keyed: Option<Keyed>,
     ) -> Result<Written<Session>, CreateError> {
         let Access { session, caller, .. } = access;
@@ -229,8 +229,7 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
         if self.is_deleted(session, now) {
             return Err(CreateError::Deleted);
         }
-        let record =
-            Record::new(client_data, caller, self.lifetime.expires_at(now, now), now, keyed);
+        let record = Record::new(new, caller, self.lifetime.expires_at(now, now), now, keyed);
         let created = Written {
             value: record.session(),
             source: Source::Created,

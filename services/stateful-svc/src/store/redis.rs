@@ -23,7 +23,7 @@ use super::{
     Access, AdoptError, Adopted, Adoption, AppendError, CreateError, DeleteError, PatchError,
     ReadError, Served, SessionStore, StoreFault, Written,
 };
-use crate::domain::client_data::{ClientData, MergePatch};
+use crate::domain::client_data::MergePatch;
 use crate::domain::cursor::{Cursor, PageSize};
 use crate::domain::digest::ShortDigest;
 use crate::domain::keyed::Keyed;
@@ -31,7 +31,7 @@ use crate::domain::lifetime::Lifetime;
 use crate::domain::live_sessions::LiveSessions;
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
 use crate::domain::owned::{OwnedEntry, OwnedSession};
-use crate::domain::session::Session;
+use crate::domain::session::{NewSession, Session};
 use crate::domain::session_ids::SealedId;
 use crate::domain::session_tag::{Expected, WriteNonce};
 use crate::domain::tickets::TicketUse;
@@ -314,13 +314,13 @@ impl SessionStore for RedisStore {
         self.reserve(name, id).await
     }
 
-    async fn create(
+    async fn create_from(
         &self,
         access: Access,
-        client_data: ClientData,
+        new: NewSession,
         keyed: Option<Keyed>,
     ) -> Result<Written<Session>, CreateError> {
-        Ok(self.create_as(Claim::Write(None), access, client_data, keyed).await?.value)
+        Ok(self.create_as(Claim::Write(None), access, new, keyed).await?.value)
     }
 
     async fn read(&self, access: Access) -> Result<Served<Session>, ReadError> {

@@ -32,6 +32,7 @@ mod redis_pool;
 mod redis_proxy;
 mod redis_server;
 mod redis_store;
+mod restored;
 mod revocations;
 mod shutdown;
 mod subject;

@@ -342,7 +342,7 @@ impl Auth {
     }
 }
 
-fn weak(error: &WeakPassword, pointer: &'static str) -> ApiError {
+pub(super) fn weak(error: &WeakPassword, pointer: &'static str) -> ApiError {
     let detail = "is too weak, too short or too long";
     ApiError::new(ErrorCode::WeakPassword, error.to_string())
         .with_errors([FieldError::in_body(pointer, detail)])
@@ -363,7 +363,7 @@ fn no_refresh_token() -> ApiError {
     ApiError::invalid(ErrorCode::InvalidBody, vec![FieldError::in_body("", fault)])
 }
 
-fn hash_failed(error: HashError) -> ApiError {
+pub(super) fn hash_failed(error: HashError) -> ApiError {
     match error {
         HashError::Busy => {
             let detail = "Too many logins at once; nothing was done. Repeat the request shortly.";

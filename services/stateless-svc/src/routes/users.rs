@@ -122,7 +122,7 @@ fn visible(request: &HttpRequest, caller: &Identity) -> Result<Username, ApiErro
     if user == caller.user || caller.role >= Role::Admin { Ok(user) } else { Err(not_found()) }
 }
 
-fn not_found() -> ApiError {
+pub(super) fn not_found() -> ApiError {
     ApiError::new(ErrorCode::UserNotFound, "There is no such user, or it is not you.")
 }
 

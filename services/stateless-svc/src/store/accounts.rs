@@ -15,8 +15,10 @@ use crate::domain::account::{Account, AccountChange, DisplayName, UserPageReques
 use crate::domain::audit::{Action, Entry, Initiator, snapshot};
 use crate::domain::outcome::Outcome;
 
+mod invitations;
 mod logins;
 
+pub use invitations::InviteError;
 pub use logins::Refreshed;
 
 /// Reads and changes accounts. Cheap to clone.
@@ -277,6 +279,7 @@ impl Accounts {
                 return Ok(Err(ChangeError::LastAdmin));
             }
             revocations::revoke(&transaction, id).await?;
+            invitations::end(&transaction, id, None).await?;
             let before = Some(snapshot(&before));
             let entry = Entry { before, ..Entry::new(Action::UserDeleted, id) };
             audit::record(&transaction, by, entry).await?;

@@ -191,11 +191,13 @@ fn expectations() -> Vec<(&'static Operation, Expected)> {
                 r#"{"current_password": "correct horse battery staple", "new_password": "weak"}"#,
             )
             .failing_with(ErrorCode::WeakPassword),
+        accept_invitation: everyone.failing_with(ErrorCode::InvalidInvitation),
         get_me: user,
         list_users: admin,
         get_user: own_user,
         patch_user: own_user.with_body(r#"{"name": "x"}"#),
         delete_user: own_user,
+        invite_user: admin.failing_with(ErrorCode::UserNotFound),
         list_audit: admin,
         list_files: user,
         upload_file: user,

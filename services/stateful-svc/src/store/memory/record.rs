@@ -6,12 +6,12 @@ use jiff::Timestamp;
 
 use crate::domain::caller::Caller;
 use crate::domain::client_data::ClientData;
-use crate::domain::conversation::{self, Earlier, Quote, Utterance};
+use crate::domain::conversation::{self, Earlier, Quote, ReplySource, Utterance};
 use crate::domain::cursor::{Cursor, PageSize};
 use crate::domain::digest::ShortDigest;
 use crate::domain::keyed::{Keyed, MAX_KEPT_PATCHES};
-use crate::domain::message::{Appended, HistoryPage, Message, NewMessage};
-use crate::domain::session::Session;
+use crate::domain::message::{Appended, HistoryPage, Message, NewMessage, RestoredMessage};
+use crate::domain::session::{NewSession, Session};
 use crate::domain::session_tag::{SessionTag, WriteNonce};
 use crate::store::{CreateError, Source, WriteOutcome, Written};
 
@@ -45,12 +45,19 @@ pub(super) enum Kept {
 
 impl Record {
     pub(super) fn new(
-        client_data: ClientData,
+        new: NewSession,
         owner: Caller,
         expires_at: Timestamp,
         now: Timestamp,
         keyed: Option<Keyed>,
     ) -> Self {
+        let NewSession { client_data, messages } = new;
+        let restored = |message: RestoredMessage| Utterance {
+            id: message.id,
+            text: message.text,
+            reply: ReplySource::Restored(message.reply),
+            created_at: now,
+        };
         let mut record = Self {
             owner,
             client_data,
@@ -59,7 +66,7 @@ impl Record {
             expires_at,
             version: 1,
             nonce: WriteNonce::random(),
-            utterances: Vec::new(),
+            utterances: messages.into_iter().map(restored).collect(),
             kept: HashMap::new(),
             kept_patches: VecDeque::new(),
         };
@@ -127,11 +134,11 @@ impl Record {
         now: Timestamp,
         keyed: Option<Keyed>,
     ) -> Appended {
-        let name = self.client_data.name();
+        let reply = ReplySource::Computed(self.client_data.name());
         self.utterances.push(Utterance {
             id: message.id,
             text: message.text,
-            name,
+            reply,
             created_at: now,
         });
         self.written(now);

@@ -20,7 +20,7 @@ elseif not result and again then
   -- The message may be among those of the last two minutes, longer than any operation is retried.
   -- The version that it produced is not known any more.
   for number = count, 1, -1 do
-    local at, id = string.match(redis.call('LINDEX', messages, number - 1), '^1:(%d+):([^:]*):')
+    local at, id = string.match(redis.call('LINDEX', messages, number - 1), '^%d:(%d+):([^:]*):')
     if id == ARGV[5] then
       touch(created)
       return UNSURE

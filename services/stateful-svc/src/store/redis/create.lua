@@ -1,5 +1,7 @@
 -- ARGV[4] client data, ARGV[5] the name in it or '', ARGV[6] the write's nonce, ARGV[7] and ARGV[8]
--- the request's key and fingerprint or '', ARGV[9] the owner's `not_before`. Returns {created, expires}; {'replayed', created,
+-- the request's key and fingerprint or '', ARGV[9] the owner's `not_before`. With restored messages,
+-- ARGV[10] and ARGV[11] are the quotes of the first and the last one, and the others are their
+-- entries without the beginning. Returns {created, expires}; {'replayed', created,
 -- expires, nonce} for a repetition; REFUSED when the session was deleted; KEY_REUSED; nil when
 -- another request created the session.
 if redis.call('EXISTS', record) == 1 then
@@ -18,8 +20,16 @@ if redis.call('EXISTS', record) == 1 then
   end
   return {'replayed', fields[1], string.match(result, '^(%d+):(%x+)$')}
 end
-redis.call('HSET', record, 'owner', caller, 'created', now, 'active', now, 'count', 0, 'version', 1, 'revision', 1,
+-- The last three are for claim.lua.
+local count = math.max(#ARGV - 3 - 11, 0)
+redis.call('HSET', record, 'owner', caller, 'created', now, 'active', now, 'count', count, 'version', 1, 'revision', 1,
   'nonce', ARGV[6], 'data', ARGV[4], 'name', ARGV[5])
+if count > 0 then
+  redis.call('HSET', record, 'first', ARGV[10], 'last', ARGV[11])
+  for i = 12, 11 + count do
+    redis.call('RPUSH', messages, string.format('2:%.0f:', now) .. ARGV[i])
+  end
+end
 if ARGV[9] ~= '0' then
   not_before = ARGV[9]
   redis.call('HSET', record, 'not_before', not_before)

@@ -10,12 +10,12 @@ use super::fields::{
 use super::scripts::Reply;
 use super::{OnOutage, RedisStore, entry};
 use crate::domain::caller::Caller;
-use crate::domain::client_data::{ClientData, MergePatch};
-use crate::domain::conversation::{ClientName, Earlier, Quote, Utterance};
+use crate::domain::client_data::MergePatch;
+use crate::domain::conversation::{ClientName, Earlier, Quote, ReplySource, Utterance};
 use crate::domain::cursor::{Cursor, PageSize};
 use crate::domain::keyed::{Keyed, MAX_KEPT_PATCHES};
 use crate::domain::message::{Appended, HistoryPage, NewMessage};
-use crate::domain::session::Session;
+use crate::domain::session::{NewSession, Session};
 use crate::domain::session_tag::{Expected, WriteNonce};
 use crate::store::{
     Access, AppendError, CreateError, DeleteError, PatchError, ReadError, Served, Source,
@@ -31,9 +31,10 @@ impl RedisStore {
         &self,
         claim: Claim,
         access: Access,
-        client_data: ClientData,
+        new: NewSession,
         keyed: Option<Keyed>,
     ) -> Result<Stamped<Written<Session>>, CreateError> {
+        let NewSession { client_data, messages } = new;
         // Before the record exists: whoever ends all of the user's sessions later finds this one.
         let not_before = match access.caller {
             Caller::Anonymous => 0,
@@ -49,6 +50,14 @@ impl RedisStore {
         call.arg(client_data.as_str()).arg(name_field(&client_data)).arg(nonce.to_string());
         add_key(&mut call, keyed);
         call.arg(not_before);
+        if let (Some(first), Some(last)) = (messages.first(), messages.last()) {
+            for end in [first, last] {
+                call.arg(Quote::of(end.text.as_str()).as_str());
+            }
+            for message in &messages {
+                call.arg(entry::restored(message));
+            }
+        }
         let response =
             self.run::<Created, RepeatedCreate>(access, call, claim, OnOutage::Wait).await?;
         let (created, expires, nonce, outcome) = match response.value {
@@ -66,13 +75,13 @@ impl RedisStore {
         };
         self.check_created(access, not_before).await?;
         let (created_at, expires_at) = (time(created)?, time(expires)?);
-        // By its fingerprint, a repetition has the data of the first request.
+        // By its fingerprint, a repetition has the data and messages of the first request.
         let value = Session {
             client_data,
             created_at,
             last_activity: created_at,
             expires_at,
-            message_count: 0,
+            message_count: messages.len() as u64,
             version: 1,
             nonce,
         };
@@ -124,8 +133,12 @@ impl RedisStore {
             Reply::KeyReused => return Err(AppendError::KeyReused),
             Reply::PreconditionFailed => return Err(AppendError::PreconditionFailed),
             Reply::Done((now, number, version, name, first, previous)) => {
-                let utterance =
-                    Utterance { id, text, name: ClientName::new(&name), created_at: time(now)? };
+                let utterance = Utterance {
+                    id,
+                    text,
+                    reply: ReplySource::Computed(ClientName::new(&name)),
+                    created_at: time(now)?,
+                };
                 let earlier = first
                     .zip(previous)
                     .map(|(first, previous)| (Quote::of(&first), Quote::of(&previous)));
