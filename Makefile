@@ -25,7 +25,7 @@ help: ## Print the common targets
 	@echo
 	@echo '  make up STATELESS=2 STATEFUL=3 STORE=hybrid REDIS=single GATEWAYS=1 PORT_OFFSET=0'
 	@echo '                            (all optional; STORE: hybrid, redis, memory; REDIS: single, sentinel, cluster)'
-	@echo '                            OTLP=http://127.0.0.1:4318 sends traces to a collector; LAB=1 enables the lab'
+	@echo '                            OTLP=http://127.0.0.1:4318 sends traces to a collector; LAB=1 enables the lab; REPLICA=1 adds a standby of PostgreSQL'
 	@echo '  make scale stateful=4      make kill i=stateful-2      make start i=stateful-2      make logs i=gateway f=1'
 
 help-all: ## Print every target
@@ -35,7 +35,7 @@ help-all: ## Print every target
 up: packages build-up ## Install what is missing, build, start everything, wait until it is healthy
 	@$(LOCAL_STACK) up $(if $(STATELESS),--stateless=$(STATELESS)) $(if $(STATEFUL),--stateful=$(STATEFUL)) \
 	    $(if $(STORE),--store=$(STORE)) $(if $(REDIS),--redis=$(REDIS)) $(if $(PORT_OFFSET),--port-offset=$(PORT_OFFSET)) \
-	    $(if $(GATEWAYS),--gateways=$(GATEWAYS)) $(if $(OTLP),--otlp=$(OTLP)) $(if $(LAB),--lab)
+	    $(if $(GATEWAYS),--gateways=$(GATEWAYS)) $(if $(OTLP),--otlp=$(OTLP)) $(if $(LAB),--lab) $(if $(REPLICA),--replica)
 
 down: ## Stop everything; data and logs stay in .local
 	@$(call local-stack,down)
@@ -202,6 +202,10 @@ import-test: packages ### Import n=100000 users and as many products, again, and
 	@cargo build --workspace --bins
 	@IMPORT_ROWS=$(or $(n),100000) cargo test -p local-stack --test e2e imports::many_rows -- --nocapture
 
+replica-test: packages ### Write and read n=10000 times through a replica whose replay is paused, and count stale reads
+	@cargo build --workspace --bins
+	@TANDEM_TEST_PAIRS=$(or $(n),10000) cargo test -p local-stack --test e2e replica::a_writer -- --nocapture
+
 coverage: packages $(TOOLS)/bin/cargo-llvm-cov ### Measure the line coverage of the tests; fails below 85 %
 	@infra/local/install-packages.sh --for-coverage
 	@infra/coverage.sh $(TOOLS)/bin/cargo-llvm-cov
@@ -298,4 +302,4 @@ require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for exampl
 # Prints the targets whose help follows this marker.
 targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway revocation-test rollout abuse faults logins logs load routing bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api plans lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench import-test
+.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway revocation-test rollout abuse faults logins logs load routing bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api plans lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench import-test replica-test

@@ -29,6 +29,8 @@ EXPORTERS = {
 OF_NEWER = ("pg_stat_statements_",)
 # These exist only with replication: the overlay ha.
 OF_REPLICAS = ("pg_stat_replication_", "redis_connected_slave_lag_seconds", "redis_master_link_up")
+# These exist only with DATABASE_REPLICA_URL.
+OF_READ_REPLICAS = ("database_replica_",)
 # Keywords and operators that look like series.
 WORDS = {"and", "or", "unless", "bool", "offset", "by", "without", "on", "ignoring", "group_left", "group_right", "inf", "nan"}
 GROUPING = re.compile(r"\b(by|without|on|ignoring|group_left|group_right)\s*\([^)]*\)")
@@ -81,6 +83,7 @@ def main():
 
     statements = prometheus.has('{__name__=~"pg_stat_statements_.+"}')
     replicated = prometheus.has("redis_connected_slaves > 0")
+    read_replica = prometheus.has("database_replica_serving")
 
     def absent(expr, depth=3):
         for selector in selectors(expr):
@@ -96,6 +99,8 @@ def main():
                 return "no exporter that is recent enough"
             if name.startswith(OF_REPLICAS) and not replicated:
                 return "no replica"
+            if name.startswith(OF_READ_REPLICAS) and not read_replica:
+                return "no read replica"
         return None
 
     checked = [(f"rule {rule['name']}", rule["query"], [rule["query"]]) for _, rule in rules if rule["type"] == "recording"]

@@ -15,12 +15,32 @@ use crate::health::Fault;
 
 /// Connections of one instance. PostgreSQL's default limit is 100 in total.
 pub const MAX_CONNECTIONS: usize = 16;
-/// How long a request waits for a free connection.
-const WAIT_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a new connection may take.
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
-/// The server's timeout for statements, in milliseconds. The client's is [`QUERY_TIMEOUT`].
-const STATEMENT_TIMEOUT_MS: u32 = 5_000;
+/// How long to wait for a server.
+#[derive(Clone, Copy, Debug)]
+pub struct PostgresTimeouts {
+    /// For a free connection of the pool.
+    pub wait: Duration,
+    /// For a new connection.
+    pub connect: Duration,
+    /// For a statement, on the server. The client's timeout is shorter.
+    pub statement: Duration,
+}
+
+impl PostgresTimeouts {
+    /// For a server that requests depend on. The client's timeout is [`QUERY_TIMEOUT`].
+    pub const PRIMARY: Self = Self {
+        wait: Duration::from_secs(2),
+        connect: Duration::from_secs(2),
+        statement: Duration::from_secs(5),
+    };
+    /// For a server that requests can do without.
+    pub const REPLICA: Self = Self {
+        wait: Duration::from_millis(100),
+        connect: Duration::from_millis(500),
+        statement: Duration::from_secs(2),
+    };
+}
+
 /// The client's timeout for queries. After it, drop the connection instead of returning it to the
 /// pool: the response may still arrive.
 pub const QUERY_TIMEOUT: Duration = Duration::from_secs(3);
@@ -54,29 +74,40 @@ impl PostgresTarget {
     ///
     /// # Errors
     /// Never in practice: its timeouts need a runtime, and it has one.
-    pub fn pool(&self, application_name: &str) -> Result<Pool, deadpool_postgres::BuildError> {
+    pub fn pool(
+        &self,
+        application_name: &str,
+        timeouts: PostgresTimeouts,
+    ) -> Result<Pool, deadpool_postgres::BuildError> {
+        let PostgresTimeouts { wait, connect, statement } = timeouts;
         let mut config = self.0.clone();
         config
             .application_name(application_name)
-            .connect_timeout(CONNECT_TIMEOUT)
+            .connect_timeout(connect)
             .tcp_user_timeout(TCP_USER_TIMEOUT);
         // `Fast` only checks whether the connection is closed, without a round trip.
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
         Pool::builder(Manager::from_config(config, NoTls, manager))
             .max_size(MAX_CONNECTIONS)
-            .wait_timeout(Some(WAIT_TIMEOUT))
-            .create_timeout(Some(CONNECT_TIMEOUT))
-            .recycle_timeout(Some(CONNECT_TIMEOUT))
+            .wait_timeout(Some(wait))
+            .create_timeout(Some(connect))
+            .recycle_timeout(Some(connect))
             .runtime(Runtime::Tokio1)
-            .post_create(Hook::async_fn(|client, _| Box::pin(limit_statements(client))))
+            .post_create(Hook::async_fn(move |client, _| {
+                Box::pin(limit_statements(client, statement, connect))
+            }))
             .build()
     }
 }
 
 /// By a statement: PgBouncer rejects the startup option.
-async fn limit_statements(client: &mut ClientWrapper) -> Result<(), HookError> {
-    let set = format!("SET statement_timeout = {STATEMENT_TIMEOUT_MS}");
-    match tokio::time::timeout(CONNECT_TIMEOUT, client.batch_execute(&set)).await {
+async fn limit_statements(
+    client: &mut ClientWrapper,
+    limit: Duration,
+    timeout: Duration,
+) -> Result<(), HookError> {
+    let set = format!("SET statement_timeout = {}", limit.as_millis());
+    match tokio::time::timeout(timeout, client.batch_execute(&set)).await {
         Ok(done) => done.map_err(HookError::Backend),
         Err(_) => Err(HookError::message("a new connection does not respond")),
     }

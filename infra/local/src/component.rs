@@ -10,6 +10,8 @@ use proto_contracts::PoolName;
 pub(crate) enum Component {
     /// The database.
     Postgres,
+    /// Its standby, if the plan has one.
+    PostgresReplica,
     /// The Redis that holds the sessions.
     RedisSessions,
     /// A server of the sessions' replicated or clustered Redis, numbered from 1.
@@ -64,6 +66,7 @@ impl Component {
             Self::Instance(PoolName::Stateful, _) => Some("stateful-svc"),
             Self::Gateway | Self::SecondGateway => Some("gateway"),
             Self::Postgres
+            | Self::PostgresReplica
             | Self::RedisSessions
             | Self::RedisNode(_)
             | Self::Sentinel(_)
@@ -79,6 +82,7 @@ impl fmt::Display for Component {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Postgres => f.write_str("postgres"),
+            Self::PostgresReplica => f.write_str("postgres-replica"),
             Self::RedisSessions => f.write_str("redis-sessions"),
             Self::RedisNode(number) => write!(f, "redis-sessions-{number}"),
             Self::Sentinel(number) => write!(f, "sentinel-{number}"),
@@ -105,6 +109,7 @@ impl FromStr for Component {
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let singles = [
             Self::Postgres,
+            Self::PostgresReplica,
             Self::RedisSessions,
             Self::RedisCache,
             Self::Gateway,
@@ -136,6 +141,7 @@ mod tests {
     fn names_read_back() {
         for component in [
             Component::Postgres,
+            Component::PostgresReplica,
             Component::RedisSessions,
             Component::RedisNode(2),
             Component::Sentinel(3),

@@ -26,6 +26,7 @@ pub struct Plan {
     pub(crate) store: Store,
     pub(crate) redis: Topology,
     pub(crate) gateways: Gateways,
+    pub(crate) replica: bool,
     pub(crate) extent: Extent,
     pub(crate) state: Option<PathBuf>,
     pub(crate) ports: Option<Ports>,
@@ -53,6 +54,7 @@ impl Plan {
             store: Store::default(),
             redis: Topology::default(),
             gateways: Gateways::default(),
+            replica: false,
             extent: Extent::Monitoring,
             state: Some(state.into()),
             ports: Some(Ports::fixed(0)),
@@ -111,6 +113,13 @@ impl Plan {
     /// Number of gateways. Default: one.
     pub fn gateways(mut self, gateways: Gateways) -> Self {
         self.gateways = gateways;
+        self
+    }
+
+    /// With a standby of PostgreSQL, which the stateless service reads. It begins as a copy of the
+    /// primary with each start of the stack.
+    pub fn with_replica(mut self) -> Self {
+        self.replica = true;
         self
     }
 
@@ -193,8 +202,8 @@ impl Plan {
         self.env("stateful-svc", "TANDEM_TEST_BREAK", guarantee)
     }
 
-    /// Runs the stateless service with this failpoint on: `no-generation-check` or `slow-fill`.
-    /// `make broken` builds it.
+    /// Runs the stateless service with this failpoint on: `no-generation-check`, `slow-fill` or
+    /// `no-replay-check`. `make broken` builds it.
     pub fn without_stateless_guarantee(mut self, guarantee: impl Into<OsString>) -> Self {
         self.stateless_binary = STATELESS_FAILPOINTS_BINARY;
         self.env("stateless-svc", "TANDEM_TEST_BREAK", guarantee)

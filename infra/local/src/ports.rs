@@ -43,6 +43,8 @@ pub struct Ports {
     pub redis_cache: u16,
     /// PostgreSQL.
     pub postgres: u16,
+    /// Its standby.
+    pub postgres_replica: u16,
     /// The servers of a replicated or clustered Redis, their cluster buses, and the Sentinels.
     redis_nodes: RangeInclusive<u16>,
     redis_buses: RangeInclusive<u16>,
@@ -58,11 +60,11 @@ pub struct Ports {
 /// The ports of all blocks, below Linux's default range of ephemeral ports.
 const BLOCKS: RangeInclusive<u16> = 20_000..=31_999;
 /// Ports of one block.
-const BLOCK: u16 = 80;
+const BLOCK: u16 = 81;
 /// Instances of one pool that fit into a block.
 const POOL: u16 = 22;
 /// Single ports at the start of a block.
-const SINGLES: u16 = 15;
+const SINGLES: u16 = 16;
 /// Servers of a replicated or clustered Redis, at most.
 const NODES: u16 = 6;
 /// Sentinels of one Redis.
@@ -86,6 +88,7 @@ impl Ports {
             redis_sessions: at(8379),
             redis_cache: at(8380),
             postgres: at(8432),
+            postgres_replica: at(8433),
             redis_nodes: at(8381)..=at(8386),
             redis_buses: at(8394)..=at(8399),
             sentinels: at(8391)..=at(8393),
@@ -145,6 +148,7 @@ impl Ports {
             second_control: first + 10,
             prometheus: first + 11,
             exporters: first + 12..=first + 14,
+            postgres_replica: first + 15,
             redis_nodes: nodes..=buses - 1,
             redis_buses: buses..=sentinels - 1,
             sentinels: sentinels..=stateless - 1,

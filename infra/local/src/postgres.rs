@@ -22,6 +22,10 @@ use crate::process::{Launch, RunAs};
 use crate::settings::{DATABASE_ROLE, Lifetime, Settings};
 use crate::{programs, secrets};
 
+pub(crate) mod replica;
+
+/// The role by which the standby follows.
+const REPLICATION_ROLE: &str = "replicator";
 /// Limit for a previous server to exit.
 const OLD_SERVER_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -33,7 +37,19 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         make_data(settings, &programs, &data)?;
     }
     await_old_server(&data)?;
-    let port = settings.ports.postgres.to_string();
+    if settings.replica {
+        allow_replication(settings, &programs, &data)?;
+    }
+    Ok(server(settings, programs, &data, Component::Postgres))
+}
+
+/// How a server of this data folder is started.
+fn server(settings: &Settings, programs: Programs, data: &Path, component: Component) -> Launch {
+    let port = match component {
+        Component::PostgresReplica => settings.ports.postgres_replica,
+        _ => settings.ports.postgres,
+    };
+    let port = port.to_string();
     let data = data.to_string_lossy();
     let mut args = vec!["-D", &data, "-p", &port, "-c", "listen_addresses=127.0.0.1"];
     args.extend([
@@ -46,11 +62,15 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
     ]);
     // In its data folder: in /dev/shm, segments of a killed server would never be removed.
     args.extend(["-c", "dynamic_shared_memory_type=mmap"]);
+    if settings.replica {
+        // For a standby that was away for a while.
+        args.extend(["-c", "wal_keep_size=256MB"]);
+    }
     if settings.lifetime == Lifetime::Test {
         // Its data survives a crash of its processes, but need not survive one of the machine.
         args.extend(["-c", "fsync=off", "-c", "full_page_writes=off"]);
     }
-    Ok(Launch {
+    Launch {
         program: programs.postgres,
         args: args.into_iter().map(Into::into).collect(),
         env: vec![("LC_ALL".to_owned(), "C".into())],
@@ -60,8 +80,30 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         death_signal: Signal::SIGQUIT,
         // Fast shutdown: connections are closed, everything is flushed.
         stop_signal: Signal::SIGINT,
-        log: settings.log(Component::Postgres),
-    })
+        log: settings.log(component),
+    }
+}
+
+/// Lets a standby follow this server, and the services' role pause its replay, for tests. A stopped
+/// server is prepared once.
+fn allow_replication(
+    settings: &Settings,
+    programs: &Programs,
+    data: &Path,
+) -> Result<(), StackError> {
+    let done = data.with_extension("replication");
+    if done.exists() {
+        return Ok(());
+    }
+    let mut single = programs.command(&programs.postgres);
+    single.args(["--single", "-j", "-D"]).arg(data).arg(DATABASE_ROLE);
+    let password = settings.secrets.database_password.expose_secret();
+    let role = format!("CREATE ROLE {REPLICATION_ROLE} LOGIN REPLICATION PASSWORD '{password}';");
+    let pause = format!(
+        "GRANT EXECUTE ON FUNCTION pg_wal_replay_pause(), pg_wal_replay_resume() TO {DATABASE_ROLE};"
+    );
+    run("postgres --single", single, &format!("{role}\n\n{pause}\n\n"))?;
+    fs::write(&done, "").attempt(|| format!("make {}", done.display()))
 }
 
 /// Waits until a previous server of the data folder has exited. The kernel signals it when its

@@ -41,6 +41,9 @@ pub(crate) fn launch(
     let binary = match pool {
         PoolName::Stateless => {
             set("DATABASE_URL", settings.database_url().expose_secret());
+            if settings.replica {
+                set("DATABASE_REPLICA_URL", settings.replica_url().expose_secret());
+            }
             set("CACHE_REDIS_URL", &settings.redis_cache_url());
             set("IDEMPOTENCY_SECRET", settings.secrets.idempotency_secret.expose_secret());
             set("GATEWAY_URL", &settings.gateway_url());

@@ -48,6 +48,7 @@ pub(crate) struct Settings {
     pub(crate) store: Store,
     pub(crate) redis: Topology,
     pub(crate) gateways: Gateways,
+    pub(crate) replica: bool,
     pub(crate) extent: Extent,
     pub(crate) lifetime: Lifetime,
     pub(crate) health_interval: Duration,
@@ -112,6 +113,7 @@ impl Settings {
             store: plan.store,
             redis: plan.redis,
             gateways: plan.gateways,
+            replica: plan.replica,
             extent: plan.extent,
             lifetime,
             health_interval: plan.health_interval,
@@ -143,9 +145,18 @@ impl Settings {
     }
 
     pub(crate) fn database_url(&self) -> SecretString {
+        self.database_url_on(self.ports.postgres)
+    }
+
+    /// The database on the standby.
+    pub(crate) fn replica_url(&self) -> SecretString {
+        self.database_url_on(self.ports.postgres_replica)
+    }
+
+    fn database_url_on(&self, port: u16) -> SecretString {
         let password = self.secrets.database_password.expose_secret();
         let role = DATABASE_ROLE;
-        format!("postgresql://{role}:{password}@127.0.0.1:{}/{role}", self.ports.postgres).into()
+        format!("postgresql://{role}:{password}@127.0.0.1:{port}/{role}").into()
     }
 
     /// The plan's additional variables: those of the binary, then those of the instance.

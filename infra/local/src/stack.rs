@@ -44,7 +44,7 @@ const LEVELS: [Extent; 5] =
 /// A system of processes on this machine. All of them end when it is shut down or dropped, and when
 /// this process ends, even by SIGKILL.
 ///
-/// Names of components: `postgres`, `redis-sessions` (or
+/// Names of components: `postgres` (and `postgres-replica`), `redis-sessions` (or
 /// `redis-sessions-1` …, `sentinel-1` …), `redis-cache`, `stateless-1` …, `stateful-1` …, `gateway`
 /// (and `gateway-2`), `nginx`, `prometheus`.
 pub struct Stack {
@@ -105,6 +105,10 @@ impl Stack {
             parts.insert(component, Part { port, process: None, requested: Requested::Stopped })
         };
         plan(Component::Postgres, settings.ports.postgres);
+        if settings.replica {
+            postgres::replica::discard(&settings)?;
+            plan(Component::PostgresReplica, settings.ports.postgres_replica);
+        }
         for (component, port) in redis::servers(&settings) {
             plan(component, port);
         }
@@ -153,14 +157,15 @@ impl Stack {
             let of_level =
                 stack.components().into_iter().filter(|component| level_of(*component) == level);
             // Sentinels read the replicas from the master when they start, and then every ten
-            // seconds only.
-            let (sentinels, others): (Vec<_>, Vec<_>) =
-                of_level.partition(|component| matches!(component, Component::Sentinel(_)));
+            // seconds only. The standby begins as a copy of its primary.
+            let (later, others): (Vec<_>, Vec<_>) = of_level.partition(|component| {
+                matches!(component, Component::Sentinel(_) | Component::PostgresReplica)
+            });
             try_join_all(others.into_iter().map(|component| stack.launch(component))).await?;
             if level == Extent::Data {
                 redis::join(&stack.settings).await?;
             }
-            try_join_all(sentinels.into_iter().map(|component| stack.launch(component))).await?;
+            try_join_all(later.into_iter().map(|component| stack.launch(component))).await?;
         }
         redis::await_watch(&stack.settings).await?;
         stack.update_scrape_targets()?;
@@ -320,6 +325,7 @@ impl Drop for Stack {
 fn level_of(component: Component) -> Extent {
     match component {
         Component::Postgres
+        | Component::PostgresReplica
         | Component::RedisSessions
         | Component::RedisNode(_)
         | Component::Sentinel(_)

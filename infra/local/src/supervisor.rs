@@ -45,6 +45,9 @@ pub(crate) struct Options {
     /// Number of gateways behind Nginx.
     #[arg(long, value_enum, default_value_t)]
     pub(crate) gateways: Gateways,
+    /// Whether PostgreSQL has a standby.
+    #[arg(long)]
+    pub(crate) replica: bool,
     /// Added to every default port.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=10_000))]
     pub(crate) port_offset: u16,
@@ -143,6 +146,7 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
         .gateways(options.gateways)
         .ports(ports.clone())
         .progress(Arc::new(note));
+    let plan = if options.replica { plan.with_replica() } else { plan };
     let plan = if options.lab { plan.open_lab() } else { plan };
     let plan = match &options.otlp {
         Some(collector) => plan.traces_to(collector),

@@ -33,6 +33,8 @@ UNTESTED = {
     "RedisPersistenceBroken": "it needs a Redis that runs without its file; on a full disk it exits",
     "RedisReplicaLags": "it needs replicas: make compose-test-ha",
     "PostgresReplicaLags": "it needs replicas: make compose-test-ha",
+    "ReadReplicaAway": "it needs a standby: infra/local/tests/e2e/replica.rs takes it away",
+    "ReadReplicaLags": "it needs a standby: infra/local/tests/e2e/replica.rs pauses it",
     "PostgresConnectionsHigh": "it needs more connections than the services open",
     "GatewaysDisagree": "it needs two gateways for a quarter of an hour",
     "RequestsShed": "it needs more load than fits beside the tests; gateway/tests/it/overload.rs causes it",

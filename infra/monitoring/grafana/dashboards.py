@@ -144,6 +144,10 @@ def database():
         ("Size and replication", [
             graph("Size", "bytes", [("{{datname}}", 'pg_database_size_bytes{datname="tandem"}')], span=12),
             graph("Behind the primary", "bytes", [("{{application_name}}", "pg_stat_replication_pg_wal_lsn_diff")], span=12),
+            graph("Lists by server", "ops", [("{{read}} {{source}}", "sum by (read, source) (rate(database_reads_total[$__rate_interval]))")], "Lists of products and of the audit log, from the primary or the read replica."),
+            graph("Read replica: lag", "s", [("{{instance}}", "database_replica_lag_seconds")], "Since when it may lack changes."),
+            graph("Read replica: fallbacks", "ops", [("{{read}} {{reason}}", "sum by (read, reason) (rate(database_replica_fallbacks_total[$__rate_interval]))")], "Reads of the primary although there is a replica."),
+            graph("Read replica: serving", "short", [("{{instance}}", "database_replica_serving")], "1: it is read."),
         ]),
     ])
 

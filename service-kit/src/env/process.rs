@@ -12,12 +12,13 @@ use super::{ConfigError, Env};
 /// The variables that hold secrets. Each may be a file instead, named by `…_FILE` as in the
 /// official database images: a file does not appear in `docker inspect` and is not inherited by
 /// children.
-pub const SECRETS: [&str; 6] = [
+pub const SECRETS: [&str; 7] = [
     "CONTROL_TOKEN",
     "INSTANCE_TOKEN",
     "SESSION_REDIS_URL",
     "CACHE_REDIS_URL",
     "DATABASE_URL",
+    "DATABASE_REPLICA_URL",
     "SESSION_ID_SECRET",
 ];
 const FILES: [&str; SECRETS.len()] = [
@@ -26,14 +27,16 @@ const FILES: [&str; SECRETS.len()] = [
     "SESSION_REDIS_URL_FILE",
     "CACHE_REDIS_URL_FILE",
     "DATABASE_URL_FILE",
+    "DATABASE_REPLICA_URL_FILE",
     "SESSION_ID_SECRET_FILE",
 ];
 /// The placeholder in a URL for the password in the file that `…_PASSWORD_FILE` names.
 const PASSWORD: &str = "{password}";
-const PASSWORD_FILES: [(&str, &str); 3] = [
+const PASSWORD_FILES: [(&str, &str); 4] = [
     ("SESSION_REDIS_URL", "SESSION_REDIS_URL_PASSWORD_FILE"),
     ("CACHE_REDIS_URL", "CACHE_REDIS_URL_PASSWORD_FILE"),
     ("DATABASE_URL", "DATABASE_URL_PASSWORD_FILE"),
+    ("DATABASE_REPLICA_URL", "DATABASE_REPLICA_URL_PASSWORD_FILE"),
 ];
 /// Part of every secret in the repository, which are for development only.
 pub const DEVELOPMENT_SECRET: &str = "development-only";

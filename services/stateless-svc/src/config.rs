@@ -25,6 +25,8 @@ pub struct Config {
     pub service: ServiceConfig,
     /// `DATABASE_URL`: the catalogue. The stack's own PostgreSQL by default.
     pub database: PostgresTarget,
+    /// `DATABASE_REPLICA_*`: a standby for lists that tolerate lag; none by default.
+    pub replica: Option<ReplicaConfig>,
     /// `CACHE_REDIS_URL`: the cache, never the Redis that holds sessions. The stack's own by
     /// default.
     pub cache: RedisTarget,
@@ -44,6 +46,32 @@ pub struct Config {
     pub idempotency_secret: Option<SecretString>,
     /// `FILES_*`: where files are stored, and how many.
     pub files: FilesConfig,
+}
+
+/// The settings of the replica.
+#[derive(Clone, Debug)]
+pub struct ReplicaConfig {
+    /// `DATABASE_REPLICA_URL`: one streaming standby of the primary, directly or by a pooler.
+    pub target: PostgresTarget,
+    /// `DATABASE_REPLICA_MAX_LAG_S`: what is older is not read, 5 s by default. The same for all
+    /// instances.
+    pub max_lag: Duration,
+}
+
+impl ReplicaConfig {
+    fn from_env(env: &Env) -> Result<Option<Self>, ConfigError> {
+        let max_lag = env.seconds("DATABASE_REPLICA_MAX_LAG_S", "5", 1..=60)?;
+        let target = env.secret(
+            "DATABASE_REPLICA_URL",
+            "",
+            "postgresql://user:password@127.0.0.1:8433/tandem",
+            |url| match url.expose_secret() {
+                "" => Ok(None),
+                _ => PostgresTarget::parse(url).map(Some),
+            },
+        )?;
+        Ok(target.map(|target| Self { target, max_lag }))
+    }
 }
 
 /// The settings of files.
@@ -129,6 +157,7 @@ impl Config {
                 "postgresql://user:password@127.0.0.1:8432/tandem",
                 PostgresTarget::parse,
             )?,
+            replica: ReplicaConfig::from_env(env)?,
             cache: env.secret(
                 "CACHE_REDIS_URL",
                 "redis://127.0.0.1:8380",
@@ -157,7 +186,7 @@ mod tests {
 
     #[test]
     fn errors_about_urls_do_not_quote_them() {
-        for variable in ["DATABASE_URL", "CACHE_REDIS_URL"] {
+        for variable in ["DATABASE_URL", "DATABASE_REPLICA_URL", "CACHE_REDIS_URL"] {
             let error = Config::from_env(&Env::from_pairs([(variable, "http://hunter2")]))
                 .expect_err("invalid");
             let text = error.to_string();

@@ -16,3 +16,4 @@ pub mod product;
 pub mod refresh_token;
 pub mod refusals;
 pub mod revocation;
+pub mod wal;

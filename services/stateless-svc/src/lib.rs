@@ -19,13 +19,16 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use actix_web::web;
+use deadpool_postgres::Pool;
 use proto_contracts::Role;
 use service_kit::health::{HealthBuilder, Need};
+use service_kit::postgres::PostgresTimeouts;
 use service_kit::redis::RedisTimeouts;
 use service_kit::server::{BindError, Server};
 use service_kit::telemetry::{Metrics, chain};
 
 use auth_metrics::AuthMetrics;
+use config::ReplicaConfig;
 pub use config::{Config, SERVICE};
 use domain::keyed::KeyDigests;
 use issuer::{Issuer, KeysError};
@@ -42,6 +45,7 @@ use store::idempotency::IdempotencyKeys;
 use store::migrations::{self, Schema};
 use store::product_changes::ProductChanges;
 use store::products::Products;
+use store::replica::{Commits, Replica, ReplicaMetrics};
 use store::revocations::Revocations;
 
 /// The prefix of instance names whose number is resolved by DNS: `stateless-3`.
@@ -85,7 +89,7 @@ pub enum BuildError {
 /// See [`BuildError`].
 pub fn build(config: Config) -> Result<Server, BuildError> {
     let metrics = Metrics::new(SERVICE, &config.service.instance)?;
-    let postgres = config.database.pool(SERVICE)?;
+    let postgres = config.database.pool(SERVICE, PostgresTimeouts::PRIMARY)?;
     let redis = config.cache.pool(RedisTimeouts::CACHE)?;
     let (shown_postgres, shown_redis) = (postgres.clone(), redis.clone());
     metrics.show_pool("postgres", move || shown_postgres.status())?;
@@ -97,17 +101,27 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
         .dependency("postgres", Need::Required, move || {
             migrations::probe(database.clone(), migrated.clone())
         })
-        .dependency("redis", Need::Optional, move || service_kit::redis::probe(cache.clone()))
-        .build();
+        .dependency("redis", Need::Optional, move || service_kit::redis::probe(cache.clone()));
+    let replica_metrics = ReplicaMetrics::register(metrics.registry())?;
+    let replica = replica(config.replica.as_ref(), &postgres, &metrics, &replica_metrics)?;
+    let health = match replica.clone() {
+        Some(replica) => {
+            health.dependency("replica", Need::Optional, move || replica.clone().probe())
+        }
+        None => health,
+    };
+    let health = health.build();
+    let commits = replica.clone().map(|replica| Commits::new(redis.clone(), replica));
     let audited = AuditMetrics::register(metrics.registry())?;
     let database = Database::new(postgres.clone());
     let documents = Arc::new(DocumentCache::new(redis.clone(), metrics.registry())?);
     let app = web::Data::new(App {
         instance: config.service.instance.clone(),
         started: std::time::Instant::now(),
-        products: Products::new(database.clone()),
+        products: Products::new(database.clone(), replica.clone(), replica_metrics.clone()),
         changes: ProductChanges::new(database.clone(), Arc::clone(&documents), audited.clone()),
         documents,
+        commits: commits.clone(),
     });
     let issuer = Issuer::new(config.issuer)?;
     let passwords = PasswordHasher::new(config.password_threads)?;
@@ -122,7 +136,7 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
         issuer: issuer.clone(),
         attempts: SharedAttempts::new(redis),
         metrics: auth_metrics.clone(),
-        audit: AuditLog::new(postgres.clone()),
+        audit: AuditLog::new(postgres.clone(), replica.clone().zip(commits), replica_metrics),
         refusals: refusals.clone(),
         repetitions: Repetitions { keys: keys.clone(), digests: digests.clone() },
     });
@@ -165,7 +179,24 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     });
     tokio::spawn(refusals.clone().write_continually());
     tokio::spawn(issuer.follow_keys());
+    if let Some(replica) = replica {
+        tokio::spawn(replica.follow());
+    }
     Ok(server.on_stop(async move { refusals.write().await }))
+}
+
+/// The replica, if one is configured.
+fn replica(
+    config: Option<&ReplicaConfig>,
+    primary: &Pool,
+    metrics: &Metrics,
+    replica_metrics: &ReplicaMetrics,
+) -> Result<Option<Replica>, BuildError> {
+    let Some(ReplicaConfig { target, max_lag }) = config else { return Ok(None) };
+    let pool = target.pool(SERVICE, PostgresTimeouts::REPLICA)?;
+    let shown = pool.clone();
+    metrics.show_pool("postgres-replica", move || shown.status())?;
+    Ok(Some(Replica::new(primary.clone(), pool, *max_lag, replica_metrics.clone())))
 }
 
 /// Counts the users now, and every minute.

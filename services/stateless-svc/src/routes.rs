@@ -1,5 +1,6 @@
 //! The HTTP handlers and wire types.
 
+mod acknowledged;
 mod app;
 mod audit;
 mod auth;
@@ -20,6 +21,7 @@ mod refresh_cookie;
 mod replies;
 mod users;
 
+use acknowledged::change;
 use actix_web::web::ServiceConfig;
 pub use app::App;
 pub use auth::Auth;
@@ -36,28 +38,28 @@ pub fn mount(api: &mut ServiceConfig) {
         calculate: handler(calculate::calculate),
         draw_random: handler(random::random),
         list_products: handler(products::list),
-        create_product: handler(product_changes::create),
+        create_product: change(product_changes::create),
         get_product: handler(products::read),
-        patch_product: handler(product_changes::patch),
-        delete_product: handler(product_changes::delete),
-        reserve_product: handler(product_changes::reserve),
+        patch_product: change(product_changes::patch),
+        delete_product: change(product_changes::delete),
+        reserve_product: change(product_changes::reserve),
         register: handler(auth::register),
-        log_in: handler(auth::log_in),
+        log_in: change(auth::log_in),
         refresh: handler(auth::refresh),
-        log_out: handler(auth::log_out),
-        change_password: handler(auth::change_password),
-        accept_invitation: handler(invitations::accept),
+        log_out: change(auth::log_out),
+        change_password: change(auth::change_password),
+        accept_invitation: change(invitations::accept),
         get_me: handler(auth::me),
         list_users: handler(users::list),
         get_user: handler(users::read),
-        patch_user: handler(users::patch),
-        delete_user: handler(users::delete),
-        invite_user: handler(invitations::invite),
+        patch_user: change(users::patch),
+        delete_user: change(users::delete),
+        invite_user: change(invitations::invite),
         list_audit: handler(audit::list),
         list_files: handler(files::list),
-        upload_file: handler(files::upload),
+        upload_file: change(files::upload),
         get_file: handler(files::read),
-        delete_file: handler(files::delete),
+        delete_file: change(files::delete),
         download_file: handler(files::download),
         get_jwks: handler(auth::jwks),
         get_openapi: handler(openapi::document),

@@ -1,6 +1,8 @@
 //! The catalogue, the accounts and the audit log in PostgreSQL. Redis caches recently requested
 //! documents of the catalogue, and counts failed logins.
 
+use std::time::Duration;
+
 use deadpool_postgres::{ClientWrapper, Object, PoolError, TimeoutType};
 use service_kit::postgres::QUERY_TIMEOUT;
 use tokio_postgres::error::SqlState;
@@ -18,6 +20,7 @@ pub mod imports;
 pub mod migrations;
 pub mod product_changes;
 pub mod products;
+pub mod replica;
 pub mod revocations;
 
 /// The database could not be read or changed.
@@ -99,10 +102,19 @@ fn classify(error: tokio_postgres::Error) -> StoreError {
 /// by `query_typed` and `execute_typed`, in one message and without a name. The others prepare a
 /// statement, which lasts as long as a row of its result.
 async fn within_timeout<T>(
+    client: Object,
+    work: impl AsyncFnOnce(&mut ClientWrapper) -> Result<T, tokio_postgres::Error>,
+) -> Result<T, StoreError> {
+    within(QUERY_TIMEOUT, client, work).await
+}
+
+/// Like [`within_timeout`], with another timeout.
+async fn within<T>(
+    timeout: Duration,
     mut client: Object,
     work: impl AsyncFnOnce(&mut ClientWrapper) -> Result<T, tokio_postgres::Error>,
 ) -> Result<T, StoreError> {
-    match tokio::time::timeout(QUERY_TIMEOUT, work(&mut client)).await {
+    match tokio::time::timeout(timeout, work(&mut client)).await {
         Ok(result) => result.map_err(classify),
         Err(_) => {
             // Closes the connection: the late response would block its next user.

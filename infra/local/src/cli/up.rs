@@ -22,6 +22,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a supervisor may hold its lock without responding, while it starts or exits.
 const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// The component that `--replica` adds.
+const REPLICA: &str = "postgres-replica";
+
 /// Arguments of `up`. Omitted ones keep their running value, or take their default.
 #[derive(clap::Args)]
 pub(super) struct UpArgs {
@@ -40,6 +43,9 @@ pub(super) struct UpArgs {
     /// Number of gateways behind Nginx [default: 1].
     #[arg(long, value_enum)]
     gateways: Option<Gateways>,
+    /// With a standby of PostgreSQL, from which the stateless service reads lists.
+    #[arg(long)]
+    replica: bool,
     /// Added to every port, for when the default ports are in use [default: 0].
     #[arg(long, value_parser = clap::value_parser!(u16).range(..=10_000))]
     port_offset: Option<u16>,
@@ -93,6 +99,7 @@ async fn start_and_show(state: &Path, wanted: &UpArgs) -> Result<Started> {
         store: wanted.store.unwrap_or_default(),
         redis: wanted.redis.unwrap_or_default(),
         gateways: wanted.gateways.unwrap_or_default(),
+        replica: wanted.replica,
         port_offset: wanted.port_offset.unwrap_or(0),
         otlp: wanted.otlp.clone(),
         lab: wanted.lab,
@@ -186,7 +193,9 @@ fn difference(status: &StackStatus, wanted: &UpArgs) -> Option<(&'static str, St
     let gateways =
         if status.urls.second.is_some() { Gateways::Two } else { Gateways::One }.as_str();
     let running_lab = u8::from(status.lab).to_string();
+    let has_replica = status.components.iter().any(|component| component.name == REPLICA);
     let settings = [
+        ("REPLICA", u8::from(has_replica).to_string(), wanted.replica.then(|| "1".to_owned())),
         ("STORE", status.store.clone(), wanted.store.map(|store| store.as_str().to_owned())),
         ("REDIS", status.redis.clone(), wanted.redis.map(|redis| redis.as_str().to_owned())),
         (
@@ -219,6 +228,7 @@ fn start(state: &Path, options: &Options, output: File) -> Result<Child> {
         .arg(format!("--port-offset={}", options.port_offset));
     command.arg(format!("--redis={}", options.redis.as_str()));
     command.arg(format!("--gateways={}", options.gateways.as_str()));
+    command.args(options.replica.then_some("--replica"));
     command.args(options.lab.then_some("--lab"));
     command.args(options.otlp.iter().map(|collector| format!("--otlp={collector}")));
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
@@ -309,6 +319,7 @@ mod tests {
             ("--port-offset=3000", "PORT_OFFSET", "0", "3000"),
             ("--otlp=http://127.0.0.1:4318", "OTLP", "", "http://127.0.0.1:4318"),
             ("--lab", "LAB", "0", "1"),
+            ("--replica", "REPLICA", "0", "1"),
         ] {
             let expected = Some((name, running.to_owned(), value.to_owned()));
             assert_eq!(difference(&status, &wanted(&["--stateful=7", option])), expected);

@@ -185,6 +185,7 @@ impl Stack {
             self.members().into_iter().map(|(_, pool, port)| (pool, port)).collect();
         let prepared = tokio::task::spawn_blocking(move || match component {
             Component::Postgres => postgres::launch(&settings),
+            Component::PostgresReplica => postgres::replica::launch(&settings),
             Component::RedisSessions => redis::sessions(&settings),
             Component::RedisNode(number) => redis::node(&settings, number),
             Component::Sentinel(number) => redis::sentinel(&settings, number),
@@ -203,8 +204,11 @@ impl Stack {
     fn probe(&self, component: Component) -> Result<Probe, StackError> {
         let port = self.port_of(component);
         match component {
-            Component::Postgres => {
-                let url = self.settings.database_url();
+            Component::Postgres | Component::PostgresReplica => {
+                let url = match component {
+                    Component::PostgresReplica => self.settings.replica_url(),
+                    _ => self.settings.database_url(),
+                };
                 let config = url.expose_secret().parse::<tokio_postgres::Config>();
                 let config = config
                     .map_err(io::Error::other)

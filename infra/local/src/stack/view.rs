@@ -122,6 +122,11 @@ impl Stack {
         self.settings.database_url()
     }
 
+    /// URL of its standby, if the plan has one.
+    pub fn replica_url(&self) -> SecretString {
+        self.settings.replica_url()
+    }
+
     /// URL of the sessions' Redis.
     pub fn redis_sessions_url(&self) -> String {
         redis::sessions_url(&self.settings)

@@ -30,6 +30,7 @@ mod migrations;
 mod products;
 mod raw;
 mod redis_failover;
+mod replica;
 mod response;
 mod revocation;
 mod spread;

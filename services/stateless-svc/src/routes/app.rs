@@ -8,6 +8,7 @@ use proto_contracts::InstanceName;
 use crate::store::cache::DocumentCache;
 use crate::store::product_changes::ProductChanges;
 use crate::store::products::Products;
+use crate::store::replica::Commits;
 
 /// Shared by the handlers of all workers.
 pub struct App {
@@ -21,4 +22,6 @@ pub struct App {
     pub changes: ProductChanges,
     /// The cache in front of it.
     pub documents: Arc<DocumentCache>,
+    /// Up to where users may know of changes, if there is a replica.
+    pub commits: Option<Commits>,
 }

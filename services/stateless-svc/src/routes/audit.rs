@@ -13,6 +13,7 @@ use service_kit::problem::ApiError;
 use service_kit::response;
 
 use super::auth::Auth;
+use super::identity::CalledBy;
 use super::replies::store_failed;
 use crate::domain::account::Username;
 use crate::domain::audit::{AuditPageRequest, EntryId, Object, Recorded};
@@ -20,10 +21,11 @@ use crate::domain::page::{self, Cursor};
 
 pub(super) async fn list(
     Query(query): Query<AuditQuery>,
+    CalledBy(reader): CalledBy,
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
     let page = page_request(&query)?;
-    let entries = auth.audit.page(&page).await.map_err(store_failed)?;
+    let entries = auth.audit.page(&page, &reader.user).await.map_err(store_failed)?;
     let (entries, next) = page::cut(entries, page.limit, |entry| entry.id);
     let next_cursor = next.map(|cursor| cursor.to_string());
     let links = response::page_links(&first_page(&page), next_cursor.as_deref())?;

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderValue, RETRY_AFTER};
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpMessage as _, HttpRequest, HttpResponse, web};
 use jiff::Timestamp;
 use proto_contracts::ErrorCode;
 use proto_contracts::accounts as wire;
@@ -14,6 +14,7 @@ use service_kit::body::{Json, NoQuery};
 use service_kit::problem::ApiError;
 use service_kit::response;
 
+use super::acknowledged::LoggedIn;
 use super::idempotency::Repetitions;
 use super::identity::{self, CalledBy};
 use super::initiator::RequestedBy;
@@ -101,11 +102,12 @@ async fn register_once(
 
 pub(super) async fn log_in(
     _: NoQuery,
+    request: HttpRequest,
     RequestedBy(initiator): RequestedBy,
     Json(given): Json<wire::Login>,
     auth: web::Data<Auth>,
 ) -> Result<HttpResponse, ApiError> {
-    let result = auth.log_in(given, &initiator).await;
+    let result = auth.log_in(given, &initiator, &request).await;
     auth.metrics.login(match &result {
         Ok(_) => LoginOutcome::Accepted,
         Err(error) if error.code() == ErrorCode::InvalidCredentials => LoginOutcome::Rejected,
@@ -252,6 +254,7 @@ impl Auth {
         &self,
         given: wire::Login,
         initiator: &Initiator,
+        request: &HttpRequest,
     ) -> Result<HttpResponse, ApiError> {
         // No user has a malformed name: the response is that of an unknown one, after the same
         // work.
@@ -271,6 +274,7 @@ impl Auth {
             self.accounts.begin_login(&account.id, &password_hash, &token, &initiator).await;
         // Disabled or changed since the password was verified.
         let issued_at = begun.map_err(store_failed)?.ok_or_else(invalid_credentials)?;
+        request.extensions_mut().insert(LoggedIn(account.id.clone()));
         self.tokens(&account, &token, issued_at, delivery)
     }
 

@@ -1,14 +1,16 @@
 //! The audit log in PostgreSQL.
 
-use deadpool_postgres::Pool;
+use deadpool_postgres::{ClientWrapper, Pool};
 use serde_json::Value;
 use tokio_postgres::types::{ToSql, Type};
 use tokio_postgres::{Row, Transaction};
 use uuid::Uuid;
 
+use super::replica::{self, Commits, Fallback, Known, ReadKind, Replica, ReplicaMetrics};
 use super::{StoreError, within_timeout};
 use crate::domain::account::Username;
 use crate::domain::audit::{Action, AuditPageRequest, Entry, EntryId, Initiator, Object, Recorded};
+use crate::domain::wal::WalPosition;
 
 mod metrics;
 mod partitions;
@@ -80,23 +82,42 @@ pub async fn record_added(
     Ok(())
 }
 
+/// `at <= $2` alone leaves later partitions out.
+const PAGE: &str = "SELECT id, actor_kind, actor, action, object, request_id, \
+                    abbrev(address) AS address, before, after, count FROM audit_log \
+                    WHERE ($2::timestamptz IS NULL OR (at <= $2 AND (at, id) < ($2, $3::uuid))) \
+                    AND ($4::text IS NULL OR actor = $4) \
+                    AND ($5::text IS NULL OR object = $5) \
+                    AND ($6::text IS NULL OR action = $6) \
+                    AND ($7::timestamptz IS NULL OR at >= $7) \
+                    AND ($8::timestamptz IS NULL OR at < $8) \
+                    ORDER BY at DESC, id DESC LIMIT $1";
+
+type Parameters<'a> = &'a [(&'a (dyn ToSql + Sync), Type)];
+
 /// Reads the log. Cheap to clone.
 #[derive(Clone)]
 pub struct AuditLog {
     pool: Pool,
+    replica: Option<(Replica, Commits)>,
+    metrics: ReplicaMetrics,
 }
 
 impl AuditLog {
-    /// Reads through this pool.
-    pub fn new(pool: Pool) -> Self {
-        Self { pool }
+    /// Reads through this pool, and from the replica where it has what the reader may know of.
+    pub fn new(pool: Pool, replica: Option<(Replica, Commits)>, metrics: ReplicaMetrics) -> Self {
+        Self { pool, replica, metrics }
     }
 
     /// One entry more than the page has, if there are so many.
     ///
     /// # Errors
     /// See [`StoreError`].
-    pub async fn page(&self, page: &AuditPageRequest) -> Result<Vec<Recorded>, StoreError> {
+    pub async fn page(
+        &self,
+        page: &AuditPageRequest,
+        reader: &Username,
+    ) -> Result<Vec<Recorded>, StoreError> {
         let one_more = i64::from(page.limit) + 1;
         let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
             (&one_more, Type::INT8),
@@ -108,20 +129,70 @@ impl AuditLog {
             (&page.from, Type::TIMESTAMPTZ),
             (&page.to, Type::TIMESTAMPTZ),
         ];
-        // `at <= $2` alone leaves later partitions out.
-        let sql = "SELECT id, actor_kind, actor, action, object, request_id, \
-                   abbrev(address) AS address, before, after, count FROM audit_log \
-                   WHERE ($2::timestamptz IS NULL OR (at <= $2 AND (at, id) < ($2, $3::uuid))) \
-                   AND ($4::text IS NULL OR actor = $4) \
-                   AND ($5::text IS NULL OR object = $5) \
-                   AND ($6::text IS NULL OR action = $6) \
-                   AND ($7::timestamptz IS NULL OR at >= $7) \
-                   AND ($8::timestamptz IS NULL OR at < $8) \
-                   ORDER BY at DESC, id DESC LIMIT $1";
-        let rows = within_timeout(self.pool.get().await?, async |client| {
-            client.query_typed(sql, &parameters).await
-        });
-        rows.await?.iter().map(recorded).collect()
+        let rows = match &self.replica {
+            Some((replica, commits)) => self.read(replica, commits, reader, &parameters).await?,
+            None => {
+                self.metrics.from_primary(ReadKind::Audit, None);
+                let client = self.pool.get().await?;
+                let read =
+                    async |client: &mut ClientWrapper| client.query_typed(PAGE, &parameters).await;
+                within_timeout(client, read).await?
+            }
+        };
+        rows.iter().map(recorded).collect()
+    }
+
+    /// Reads from the replica if it has what the reader may know of, else from the primary.
+    async fn read(
+        &self,
+        replica: &Replica,
+        commits: &Commits,
+        reader: &Username,
+        parameters: Parameters<'_>,
+    ) -> Result<Vec<Row>, StoreError> {
+        let known = match replica.require_serving() {
+            Ok(()) => commits.look_up(reader).await.ok_or(Fallback::Unknown),
+            Err(reason) => Err(reason),
+        };
+        let reason = match known.as_ref().map(Known::position) {
+            Ok(Some(least)) => match replica.read_since(&least, PAGE, parameters).await {
+                Ok(rows) => {
+                    self.metrics.from_replica(ReadKind::Audit);
+                    return Ok(rows);
+                }
+                Err(reason) => reason,
+            },
+            Ok(None) => Fallback::Unknown,
+            Err(reason) => *reason,
+        };
+        self.metrics.from_primary(ReadKind::Audit, Some(reason));
+        let (rows, position) = self.read_primary(parameters).await?;
+        // A position from before a promotion is of no more use.
+        if let (Ok(known), Fallback::Unknown | Fallback::Timeline) = (known, reason) {
+            commits.learn(&known, position).await;
+        }
+        Ok(rows)
+    }
+
+    /// Reads from the primary, and then its position: so later reads show nothing older.
+    async fn read_primary(
+        &self,
+        parameters: Parameters<'_>,
+    ) -> Result<(Vec<Row>, WalPosition), StoreError> {
+        let work = async |client: &mut ClientWrapper| {
+            let (begun, rows, position, ended) = tokio::join!(
+                client.batch_execute("BEGIN READ ONLY"),
+                client.query_typed(PAGE, parameters),
+                client.query_typed_one(replica::POSITION, &[]),
+                client.batch_execute("COMMIT"),
+            );
+            begun?;
+            let read = (rows?, position?);
+            ended?;
+            Ok(read)
+        };
+        let (rows, position) = within_timeout(self.pool.get().await?, work).await?;
+        Ok((rows, replica::position(&position)?))
     }
 }
 

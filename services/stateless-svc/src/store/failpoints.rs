@@ -15,6 +15,8 @@ pub(super) enum Failpoint {
     SlowFill,
     /// `no-generation-check`: fills pause, and are stored whatever the generation is by then.
     NoGenerationCheck,
+    /// `no-replay-check`: the replica is read whatever it has replayed.
+    NoReplayCheck,
 }
 
 /// Whether `TANDEM_TEST_BREAK` names this failpoint.
@@ -30,6 +32,7 @@ pub(super) fn is_active(failpoint: Failpoint) -> bool {
     let name = match failpoint {
         Failpoint::SlowFill => "slow-fill",
         Failpoint::NoGenerationCheck => "no-generation-check",
+        Failpoint::NoReplayCheck => "no-replay-check",
     };
     ACTIVE.as_deref() == Some(name)
 }

@@ -8,10 +8,12 @@ use tokio_postgres::Row;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::database::Database;
+use super::replica::{self, Fallback, ReadKind, Replica, ReplicaMetrics};
 use super::{StoreError, within_timeout};
 use crate::domain::product::{
     Filter, Page, PageRequest, Price, Product, ProductId, Search, Sort, SortKey,
 };
+use crate::domain::wal::WalPosition;
 
 pub(super) mod locks;
 
@@ -70,12 +72,15 @@ pub struct Read<T> {
 #[derive(Clone)]
 pub struct Products {
     database: Database,
+    replica: Option<Replica>,
+    metrics: ReplicaMetrics,
 }
 
 impl Products {
-    /// Reads from this database, the primary.
-    pub fn new(database: Database) -> Self {
-        Self { database }
+    /// Reads from this database, the primary, and pages from its replica where that has all that
+    /// the primary has.
+    pub fn new(database: Database, replica: Option<Replica>, metrics: ReplicaMetrics) -> Self {
+        Self { database, replica, metrics }
     }
 
     /// One page, by keyset pagination: as fast at the end of the catalogue as at its beginning.
@@ -100,8 +105,7 @@ impl Products {
             (&id, Type::TEXT),
         ];
         let sql = page_sql(request.sort());
-        let read = || self.try_read(locks::TRY_PAGE, &[], sql, parameters);
-        let Read { value: rows, is_settled } = self.database.read(read).await?;
+        let Read { value: rows, is_settled } = self.read_page(sql, parameters).await?;
         let products = rows.iter().map(product).collect::<Result<_, _>>()?;
         Ok(Read { value: Page::from_one_more(products, request), is_settled })
     }
@@ -116,6 +120,59 @@ impl Products {
         let read = || self.try_read(locks::TRY_PRODUCT, parameters, ONE, parameters);
         let Read { value: rows, is_settled } = self.database.read(read).await?;
         Ok(Read { value: rows.first().map(product).transpose()?, is_settled })
+    }
+
+    async fn read_page(
+        &self,
+        sql: &'static str,
+        parameters: Parameters<'_>,
+    ) -> Result<Read<Vec<Row>>, StoreError> {
+        let reason = match &self.replica {
+            None => None,
+            Some(replica) => match self.read_page_of(replica, sql, parameters).await {
+                Ok(read) => {
+                    self.metrics.from_replica(ReadKind::Products);
+                    return Ok(read);
+                }
+                Err(reason) => Some(reason),
+            },
+        };
+        self.metrics.from_primary(ReadKind::Products, reason);
+        self.database.read(|| self.try_read(locks::TRY_PAGE, &[], sql, parameters)).await
+    }
+
+    /// Reads a page from the replica, if it has replayed what the primary has after trying the lock:
+    /// a page is shared by all users, and must show what any of them may know of. See ADR 30.
+    async fn read_page_of(
+        &self,
+        replica: &Replica,
+        sql: &'static str,
+        parameters: Parameters<'_>,
+    ) -> Result<Read<Vec<Row>>, Fallback> {
+        replica.require_serving()?;
+        let (is_settled, least) = self.try_lock_pages().await.map_err(|_| Fallback::Unknown)?;
+        let value = replica.read_at(&least, sql, parameters).await?;
+        Ok(Read { value, is_settled })
+    }
+
+    /// Whether no write is in progress, and the primary's position after that.
+    async fn try_lock_pages(&self) -> Result<(bool, WalPosition), StoreError> {
+        let client = self.database.pool().get().await?;
+        let work = async |client: &mut ClientWrapper| {
+            let (begun, lock, position, ended) = tokio::join!(
+                client.batch_execute("BEGIN READ ONLY"),
+                client.query_typed_one(locks::TRY_PAGE, &[]),
+                client.query_typed_one(replica::POSITION, &[]),
+                client.batch_execute("COMMIT"),
+            );
+            begun?;
+            let is_settled = lock?.try_get(0)?;
+            let position = position?;
+            ended?;
+            Ok((is_settled, position))
+        };
+        let (is_settled, position) = within_timeout(client, work).await?;
+        Ok((is_settled, replica::position(&position)?))
     }
 
     /// Tries to lock, and reads in a later snapshot, in one round trip: all statements are sent
