@@ -70,11 +70,19 @@ impl PostgresTarget {
         if config.get_hosts().is_empty() { Err(InvalidUrl) } else { Ok(Self(config)) }
     }
 
-    /// The pool. It connects on first use.
+    /// The pool of a server that requests depend on. It connects on first use.
     ///
     /// # Errors
     /// Never in practice: its timeouts need a runtime, and it has one.
-    pub fn pool(
+    pub fn pool(&self, application_name: &str) -> Result<Pool, deadpool_postgres::BuildError> {
+        self.pool_within(application_name, PostgresTimeouts::PRIMARY)
+    }
+
+    /// The pool, with these timeouts.
+    ///
+    /// # Errors
+    /// See [`PostgresTarget::pool`].
+    pub fn pool_within(
         &self,
         application_name: &str,
         timeouts: PostgresTimeouts,

@@ -8,7 +8,6 @@ use clap::{Parser, Subcommand};
 use futures_util::FutureExt as _;
 use proto_contracts::Role;
 use service_kit::cli::{Probe, ProbeArgs};
-use service_kit::postgres::PostgresTimeouts;
 
 use crate::config::{Config, SERVICE};
 use crate::domain::account::{DisplayName, Username};
@@ -124,8 +123,7 @@ impl Command {
 impl UserCommand {
     async fn run(self, config: &Config) -> anyhow::Result<String> {
         let audited = AuditMetrics::unregistered()?;
-        let accounts =
-            Accounts::new(config.database.pool(SERVICE, PostgresTimeouts::PRIMARY)?, audited);
+        let accounts = Accounts::new(config.database.pool(SERVICE)?, audited);
         let (username, role) = match self {
             Self::Invite { username } => {
                 let invited = accounts.invite(&username, &Initiator::operator()).await?;

@@ -89,7 +89,7 @@ pub enum BuildError {
 /// See [`BuildError`].
 pub fn build(config: Config) -> Result<Server, BuildError> {
     let metrics = Metrics::new(SERVICE, &config.service.instance)?;
-    let postgres = config.database.pool(SERVICE, PostgresTimeouts::PRIMARY)?;
+    let postgres = config.database.pool(SERVICE)?;
     let redis = config.cache.pool(RedisTimeouts::CACHE)?;
     let (shown_postgres, shown_redis) = (postgres.clone(), redis.clone());
     metrics.show_pool("postgres", move || shown_postgres.status())?;
@@ -193,7 +193,7 @@ fn replica(
     replica_metrics: &ReplicaMetrics,
 ) -> Result<Option<Replica>, BuildError> {
     let Some(ReplicaConfig { target, max_lag }) = config else { return Ok(None) };
-    let pool = target.pool(SERVICE, PostgresTimeouts::REPLICA)?;
+    let pool = target.pool_within(SERVICE, PostgresTimeouts::REPLICA)?;
     let shown = pool.clone();
     metrics.show_pool("postgres-replica", move || shown.status())?;
     Ok(Some(Replica::new(primary.clone(), pool, *max_lag, replica_metrics.clone())))

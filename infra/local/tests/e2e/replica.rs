@@ -280,7 +280,7 @@ async fn a_change_is_known_also_without_the_cache(replicated: &Replicated) -> Re
         replicated.resume().await
     };
     tokio::try_join!(patched, replay)?;
-    let log = replicated.log(&instances[1], 1, "object=user:admin-1&action=user_changed").await?;
+    let log = replicated.log(&instances[1], 1, "object=admin-1&action=user_changed").await?;
     assert_eq!(log.entries.len(), 1, "{log:?}");
     stack.start_component("redis-cache").await?;
     Ok(())
