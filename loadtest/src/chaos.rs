@@ -3,7 +3,8 @@
 //! [`plan`] is the parsed command line. `system` starts a stack or connects to a running one.
 //! `clients` send requests by `calls` and record the parsed `responses` in a `ledger`, while
 //! `faults` are injected. At the end all sessions are read once more (`read_back`), the `checker`
-//! evaluates the ledger, and [`report`] shows the result. `users` claim some of the sessions.
+//! evaluates the ledger, and [`report`] shows the result. `users` claim some of the sessions, and
+//! [`data`] works on products, files and accounts meanwhile.
 //!
 //! **Invariant:** the checker's only input is the ledger: what clients sent, which responses they
 //! received, and when.
@@ -19,6 +20,9 @@ use args::Idempotency;
 use calls::Caller;
 use checker::Facts;
 use clients::ChaosClient;
+use data::ledger::Via;
+use data::read_back::Place;
+use data::{Access, DataWork};
 use faults::Fault;
 use ledger::{Interval, Moment};
 use plan::ChaosPlan;
@@ -27,6 +31,7 @@ use run::{Repeats, Run};
 use system::System;
 
 pub mod args;
+pub mod data;
 pub mod fault_kind;
 pub mod plan;
 pub mod report;
@@ -61,6 +66,7 @@ async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
     let target = system.target().await?;
     let varies_affinity_key = system.store() != Store::Memory.as_str();
     let users = users::register(&target, plan.subject.users()).await?;
+    let admin = system.admin().await?;
     let new_run = |repeats| {
         let (target, users) = (Arc::clone(&target), users.clone());
         Run::new(target, plan.timeout, repeats, varies_affinity_key, plan.clients, users)
@@ -78,7 +84,17 @@ async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
         let client = ChaosClient::new(number.into(), plan.seed, plan.clients, Arc::clone(&run));
         clients.spawn(client.work());
     }
-    let logins = tokio::spawn(users::keep_logged_in(Arc::clone(&target), users.clone()));
+    let nginx = system.nginx().await?.map(|target| Place { via: Via::Nginx, target });
+    let access = Access {
+        admin: admin.clone(),
+        users: users.clone(),
+        nginx,
+        visit_every: plan.subject.visit_every(),
+        repeats: plan.idempotency != Idempotency::Off,
+    };
+    let data = DataWork::start(&run, plan.seed, access);
+    let logged_in = users.iter().cloned().chain(admin).collect();
+    let logins = tokio::spawn(users::keep_logged_in(Arc::clone(&target), logged_in));
     let keyboard = tokio::spawn(interrupt_by_keyboard(Arc::clone(&run)));
     let faults = faults::drive(system, &run, plan, narrate).await;
     keyboard.abort();
@@ -97,6 +113,12 @@ async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
     created.extend(claimed);
     let settled = run.now();
     ledger.extend(read_back::read_back(&run, created).await);
+    let instances = system.stateless_instances().await?.into_iter();
+    let instances =
+        instances.map(|(name, target)| Place { via: Via::Instance(name.into()), target }).collect();
+    let fault_times: Vec<Interval> = faults.iter().map(|fault| fault.time).collect();
+    let data = data.finish(instances, &fault_times).await;
+    ledger.errors.extend(data.errors);
     logins.abort();
     let whole_run = plan.redis_may_go.then(|| Interval { begin: Moment::ZERO, end: run.now() });
     let caused = faults.iter().filter(|fault| fault.kind.affects_redis()).map(|fault| fault.time);
@@ -113,6 +135,7 @@ async fn run(plan: &ChaosPlan, system: &System) -> Result<ChaosReport> {
             ledger,
             faults,
             findings,
+            data: data.report,
         },
     ))
 }

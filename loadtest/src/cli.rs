@@ -49,8 +49,13 @@ pub enum Command {
     /// one at a time. A ledger records every operation with its times and outcome: acknowledged,
     /// rejected or unknown. At the end every session is read, and the ledger is checked: nothing
     /// acknowledged is lost, duplicated or reordered, no read is stale or shows another session's
-    /// state, and deleted sessions stay deleted. Needs the workspace's binaries of the same build
-    /// profile.
+    /// state, and deleted sessions stay deleted.
+    ///
+    /// Meanwhile users register, reserve units of products, and upload and delete files, and admins
+    /// change the products. At the end these are read through every instance and Nginx, and
+    /// compared with the audit log: nothing is lost, doubled, corrupt or back from deletion, and no
+    /// product is older than docs/API.md says. Without an admin, as with --cacert, there are files
+    /// alone. Needs the workspace's binaries of the same build profile.
     #[command(after_help = CHAOS_EXIT_STATUS)]
     Chaos(ChaosArgs),
     /// Run operations under load, and check that no request fails.

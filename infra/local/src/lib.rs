@@ -52,6 +52,7 @@ mod token_keys;
 mod topology;
 mod urls;
 
+pub use admin::admin_of;
 pub use agent_client::AgentClient;
 pub use builds::Builds;
 pub use cli::Cli;

@@ -202,8 +202,8 @@ impl Plan {
         self.env("stateful-svc", "TANDEM_TEST_BREAK", guarantee)
     }
 
-    /// Runs the stateless service with this failpoint on: `no-generation-check`, `slow-fill` or
-    /// `no-replay-check`. `make broken` builds it.
+    /// Runs the stateless service with this failpoint on: `no-generation-check`, `slow-fill`,
+    /// `no-replay-check` or `no-kept-key`. `make broken` builds it.
     pub fn without_stateless_guarantee(mut self, guarantee: impl Into<OsString>) -> Self {
         self.stateless_binary = STATELESS_FAILPOINTS_BINARY;
         self.env("stateless-svc", "TANDEM_TEST_BREAK", guarantee)

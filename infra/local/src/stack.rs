@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures_util::future::{join_all, try_join_all};
-use proto_contracts::PoolName;
+use proto_contracts::{PoolName, Role};
 use tokio::task::JoinHandle;
 
 use crate::component::Component;
@@ -175,6 +175,14 @@ impl Stack {
     /// Creates the first admin unless there is one; returns what to report.
     pub(crate) async fn create_admin(&self) -> Option<String> {
         crate::admin::create(&self.settings).await
+    }
+
+    /// Gives a registered user a role, as an operator does.
+    ///
+    /// # Errors
+    /// [`StackError::Io`] when the command fails, with what it printed.
+    pub async fn grant(&self, username: &str, role: Role) -> Result<(), StackError> {
+        crate::admin::grant(&self.settings, username, role).await
     }
 
     /// Starts a stopped component. An instance that was removed from its pool is added again.

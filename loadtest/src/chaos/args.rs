@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, ValueEnum};
 use local_stack::Store;
+use proto_contracts::PoolName;
 use serde::Serialize;
 
 use crate::chaos::fault_kind::Faults;
@@ -36,7 +37,8 @@ pub struct ChaosArgs {
     /// Faults to inject: all, none, or a comma-separated list of kill-stateful, pause-stateful,
     /// kill-redis, restart-redis, scale, roll-stateless, roll-stateful, reload, upgrade-gateway,
     /// toggle-strategy, kill-gateway, kill-postgres, spill, two-gateways, cut-reply, hang-stateful,
-    /// hang-redis, full-disk (requires root), wrong-instance and drain-again
+    /// hang-redis, full-disk (requires root), wrong-instance, drain-again, kill-stateless,
+    /// hang-stateless, restart-postgres, hang-postgres, kill-cache and hang-cache
     #[arg(long, value_name = "FAULTS", default_value = "all")]
     pub faults: Faults,
 
@@ -71,10 +73,16 @@ pub struct ChaosArgs {
     #[arg(long, value_name = "TIME", default_value = "20s", value_parser = parse_time)]
     pub timeout: Duration,
 
-    /// Disable a guarantee of the stateful service by a failpoint, to check that violations are
-    /// found; needs the binary that `make broken` builds
-    #[arg(long, value_enum, value_name = "GUARANTEE", conflicts_with = "target")]
-    pub broken: Option<Guarantee>,
+    /// Disable a guarantee of a service by a failpoint, to check that violations are found; needs
+    /// the binary that `make broken` builds. One of each service, separated by a comma
+    #[arg(
+        long,
+        value_enum,
+        value_name = "GUARANTEE",
+        value_delimiter = ',',
+        conflicts_with = "target"
+    )]
+    pub broken: Vec<Guarantee>,
 
     /// Keep the system's data and logs in this folder instead of a temporary one
     #[arg(long, value_name = "DIR", conflicts_with = "target")]
@@ -97,7 +105,7 @@ pub enum Idempotency {
     Off,
 }
 
-/// A guarantee of the session store that a failpoint disables, to check that violations are found.
+/// A guarantee that a failpoint disables, to check that violations are found.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
 #[serde(rename_all = "kebab-case")]
 pub enum Guarantee {
@@ -109,6 +117,10 @@ pub enum Guarantee {
     NoDrop,
     /// A claim leaves a session under its new id alone.
     NoRename,
+    /// The cache stores no product that was changed since it was read.
+    NoGenerationCheck,
+    /// A change keeps its Idempotency-Key.
+    NoKeptKey,
 }
 
 impl Guarantee {
@@ -119,6 +131,18 @@ impl Guarantee {
             Self::NoLeaseCheck => "no-lease-check",
             Self::NoDrop => "no-drop",
             Self::NoRename => "no-rename",
+            Self::NoGenerationCheck => "no-generation-check",
+            Self::NoKeptKey => "no-kept-key",
+        }
+    }
+
+    /// The service that gives it.
+    pub(crate) const fn pool(self) -> PoolName {
+        match self {
+            Self::NoHandover | Self::NoLeaseCheck | Self::NoDrop | Self::NoRename => {
+                PoolName::Stateful
+            }
+            Self::NoGenerationCheck | Self::NoKeptKey => PoolName::Stateless,
         }
     }
 }

@@ -53,11 +53,23 @@ pub enum FaultKind {
     WrongInstance,
     /// An instance is drained, and drained again, which must not end the drain.
     DrainAgain,
+    /// An instance of the stateless service is killed (SIGKILL) and started again.
+    KillStateless,
+    /// An instance of the stateless service hangs for so long that its health checks fail.
+    HangStateless,
+    /// PostgreSQL is shut down cleanly and started again at once.
+    RestartPostgres,
+    /// PostgreSQL hangs.
+    HangPostgres,
+    /// The cache's Redis is killed and started again, and has lost everything.
+    KillCache,
+    /// The cache's Redis hangs.
+    HangCache,
 }
 
 impl FaultKind {
     /// Every kind.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 26] = [
         Self::KillStateful,
         Self::PauseStateful,
         Self::KillRedis,
@@ -78,6 +90,12 @@ impl FaultKind {
         Self::CutReply,
         Self::WrongInstance,
         Self::DrainAgain,
+        Self::KillStateless,
+        Self::HangStateless,
+        Self::RestartPostgres,
+        Self::HangPostgres,
+        Self::KillCache,
+        Self::HangCache,
     ];
 
     /// The name in `--faults` and in the report.
@@ -103,6 +121,12 @@ impl FaultKind {
             Self::CutReply => "cut-reply",
             Self::WrongInstance => "wrong-instance",
             Self::DrainAgain => "drain-again",
+            Self::KillStateless => "kill-stateless",
+            Self::HangStateless => "hang-stateless",
+            Self::RestartPostgres => "restart-postgres",
+            Self::HangPostgres => "hang-postgres",
+            Self::KillCache => "kill-cache",
+            Self::HangCache => "hang-cache",
         }
     }
 

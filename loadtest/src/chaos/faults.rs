@@ -44,6 +44,8 @@ const HUNG_INSTANCE_MS: RangeInclusive<u64> = 3_000..=7_000;
 const CUT_ONE_IN: u64 = 2;
 /// The sessions' Redis.
 const REDIS: &str = "redis-sessions";
+const CACHE: &str = "redis-cache";
+const POSTGRES: &str = "postgres";
 const GATEWAY: &str = "gateway";
 
 /// A fault that was injected and undone.
@@ -117,14 +119,17 @@ impl FaultKind {
             | Self::KillRedis
             | Self::KillGateway
             | Self::KillPostgres
+            | Self::KillStateless
+            | Self::KillCache
             | Self::TwoGateways => AWAY_MS,
             Self::RestartRedis
+            | Self::RestartPostgres
             | Self::RollStateless
             | Self::RollStateful
             | Self::Reload
             | Self::UpgradeGateway => 0..=0,
-            Self::HangStateful => HUNG_INSTANCE_MS,
-            Self::HangRedis => HUNG_MS,
+            Self::HangStateful | Self::HangStateless => HUNG_INSTANCE_MS,
+            Self::HangRedis | Self::HangPostgres | Self::HangCache => HUNG_MS,
             Self::FullDisk => AWAY_MS,
             Self::PauseStateful
             | Self::Scale
@@ -181,8 +186,12 @@ impl PlannedFault {
         run: &Run,
         random: &mut StdRng,
     ) -> Result<Self> {
-        let pool =
-            if kind == FaultKind::RollStateless { PoolName::Stateless } else { PoolName::Stateful };
+        let pool = match kind {
+            FaultKind::RollStateless | FaultKind::KillStateless | FaultKind::HangStateless => {
+                PoolName::Stateless
+            }
+            _ => PoolName::Stateful,
+        };
         let instances = system.instances(pool).await?;
         let any = |random: &mut StdRng| {
             instances
@@ -191,16 +200,22 @@ impl PlannedFault {
                 .with_context(|| format!("there is no instance in {pool}"))
         };
         Ok(match kind {
-            FaultKind::KillStateful => Self::Kill(any(random)?),
-            FaultKind::PauseStateful | FaultKind::HangStateful => Self::Pause(any(random)?),
+            FaultKind::KillStateful | FaultKind::KillStateless => Self::Kill(any(random)?),
+            FaultKind::PauseStateful | FaultKind::HangStateful | FaultKind::HangStateless => {
+                Self::Pause(any(random)?)
+            }
             FaultKind::HangRedis => Self::Pause(REDIS.to_owned()),
+            FaultKind::HangPostgres => Self::Pause(POSTGRES.to_owned()),
+            FaultKind::RestartPostgres => Self::Stop(POSTGRES.to_owned()),
+            FaultKind::KillCache => Self::Kill(CACHE.to_owned()),
+            FaultKind::HangCache => Self::Pause(CACHE.to_owned()),
             FaultKind::FullDisk => Self::FillDisk,
             FaultKind::WrongInstance => Self::AddWrongInstance,
             FaultKind::DrainAgain => Self::DrainAgain(any(random)?),
             FaultKind::KillRedis => Self::Kill(REDIS.to_owned()),
             FaultKind::RestartRedis => Self::Stop(REDIS.to_owned()),
             FaultKind::KillGateway => Self::Kill(GATEWAY.to_owned()),
-            FaultKind::KillPostgres => Self::Kill("postgres".to_owned()),
+            FaultKind::KillPostgres => Self::Kill(POSTGRES.to_owned()),
             FaultKind::Scale => {
                 let from = u16::try_from(instances.len())?;
                 let fewer = from > 1 && random.random_range(0..2) == 0;

@@ -31,14 +31,16 @@ impl ToPage for ChaosReport {
              requests that failed meanwhile. Below: requests that failed, by second.",
         );
         page.section("Ledger");
-        page.facts(self.counts().map(|(name, count)| (name.replace('_', " "), count.to_string())));
+        let counts = self.counts().into_iter().chain(self.data.counts());
+        page.facts(counts.map(|(name, count)| (name.replace('_', " "), count.to_string())));
         if !self.errors_by_kind.is_empty() {
             page.section("How requests failed");
             page.shares(self.errors_by_kind.iter().map(|(kind, count)| (kind.as_str(), *count)));
         }
-        if !self.violations().is_empty() {
+        let mut violations = self.violations().peekable();
+        if violations.peek().is_some() {
             page.section("Violations: the first of each kind");
-            self.violations().iter().for_each(|violation| page.text(&violation.to_string()));
+            violations.for_each(|violation| page.text(&violation));
         }
         page.section("Faults");
         let rows: Vec<Vec<String>> = self

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use local_stack::{SmallDisk, Store};
+use proto_contracts::PoolName;
 
 use crate::chaos::args::{ChaosArgs, Guarantee, Idempotency};
 use crate::chaos::fault_kind::{FaultKind, Faults};
@@ -20,8 +21,8 @@ pub enum Subject {
         instances: u16,
         /// Folder that keeps data and logs; `None` for a temporary one.
         keep: Option<PathBuf>,
-        /// The guarantee that a failpoint disables.
-        broken: Option<Guarantee>,
+        /// The guarantees that failpoints disable, at most one of each service.
+        broken: Vec<Guarantee>,
     },
     /// A running system, started by `make up`.
     Running {
@@ -46,6 +47,16 @@ impl Subject {
         match self {
             Self::Own { .. } => 8,
             Self::Running { .. } | Self::Remote { .. } => 2,
+        }
+    }
+
+    /// How often a visitor registers. Argon2 takes as much time as many requests, and Nginx allows
+    /// five registrations and logins a minute.
+    pub(crate) const fn visit_every(&self) -> Option<Duration> {
+        match self {
+            Self::Own { .. } => Some(Duration::from_secs(2)),
+            Self::Running { .. } => Some(Duration::from_secs(45)),
+            Self::Remote { .. } => None,
         }
     }
 
@@ -105,6 +116,9 @@ pub enum InvalidChaos {
     /// The last instance cannot be removed, and a single instance has none to fail over to.
     #[error("--instances {0}: at least two are required")]
     TooFewInstances(u16),
+    /// A service reads the name of one failpoint.
+    #[error("--broken: one guarantee of the {0} service at a time")]
+    TwoFailpoints(PoolName),
     /// This fault cannot be injected into the system.
     #[error("--faults {0}: {1}")]
     Impossible(FaultKind, &'static str),
@@ -120,12 +134,17 @@ impl ChaosPlan {
         if instances < 2 {
             return Err(InvalidChaos::TooFewInstances(instances));
         }
+        for pool in PoolName::ALL {
+            if args.broken.iter().filter(|guarantee| guarantee.pool() == pool).count() > 1 {
+                return Err(InvalidChaos::TwoFailpoints(pool));
+            }
+        }
         let subject = match (&args.target, &args.cacert) {
             (None, _) => Subject::Own {
                 store: args.store,
                 instances,
                 keep: args.keep.clone(),
-                broken: args.broken,
+                broken: args.broken.clone(),
             },
             (Some(target), None) => {
                 Subject::Running { target: target.clone(), state: args.state.clone() }

@@ -28,6 +28,20 @@ impl FaultKind {
             Self::HangStateful => {
                 Some(&[ErrorCode::SessionStoreUnavailable, ErrorCode::UpstreamTimeout])
             }
+            // What waits for PostgreSQL or the cache longer than their outages are bridged. An
+            // upload may wait for PostgreSQL at its begin and at its end.
+            Self::KillPostgres | Self::RestartPostgres => Some(&[ErrorCode::DatabaseUnavailable]),
+            Self::HangPostgres => {
+                Some(&[ErrorCode::DatabaseUnavailable, ErrorCode::UpstreamTimeout])
+            }
+            Self::KillCache | Self::HangCache => Some(&[ErrorCode::CacheUnavailable]),
+            // An upload cannot be sent twice. What an instance had sent to PostgreSQL or the cache
+            // times out as it wakes up.
+            Self::HangStateless => Some(&[
+                ErrorCode::UpstreamTimeout,
+                ErrorCode::DatabaseUnavailable,
+                ErrorCode::CacheUnavailable,
+            ]),
             _ if self.is_operation() => Some(&[]),
             _ => None,
         }
@@ -40,6 +54,8 @@ impl FaultKind {
             ErrorKind::Problem(code) => codes.contains(&code),
             // The client's timeout was shorter than the gateway's, so the response is unknown.
             ErrorKind::Timeout => !codes.is_empty() && took < GATEWAY_TIMEOUT,
+            // A download that had begun.
+            ErrorKind::Broken => self == Self::HangStateless,
             _ => false,
         }
     }
@@ -64,5 +80,10 @@ mod tests {
             );
         }
         assert!(FaultKind::KillGateway.allows(ErrorKind::Broken, long), "anything may break");
+        assert!(FaultKind::HangStateless.allows(ErrorKind::Broken, long));
+        let database = ErrorKind::Problem(ErrorCode::DatabaseUnavailable);
+        assert!(FaultKind::HangPostgres.allows(database, long));
+        assert!(!FaultKind::HangCache.allows(database, long), "reads bypass the cache");
+        assert!(!FaultKind::KillPostgres.allows(away, long), "sessions do not need PostgreSQL");
     }
 }

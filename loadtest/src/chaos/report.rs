@@ -7,6 +7,7 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use crate::chaos::checker::{Breach, Claims, Findings, Violation};
+use crate::chaos::data::report::DataReport;
 use crate::chaos::fault_kind::FaultKind;
 use crate::chaos::faults::Fault;
 use crate::chaos::ledger::{Interval, Ledger, Moment};
@@ -90,6 +91,8 @@ pub struct ChaosReport {
     pub errors_unpromised: u64,
     /// The longest time in which a client kept sending and got no good response, milliseconds.
     pub worst_gap_ms: u64,
+    /// Products, files and accounts.
+    pub data: DataReport,
     /// The injected faults, in order.
     pub faults: Vec<FaultReport>,
     /// The first of `errors_unpromised`.
@@ -138,11 +141,13 @@ pub(crate) struct Results {
     pub(crate) ledger: Ledger,
     pub(crate) faults: Vec<Fault>,
     pub(crate) findings: Findings,
+    pub(crate) data: DataReport,
 }
 
 impl ChaosReport {
     pub(crate) fn new(plan: &ChaosPlan, results: Results) -> Self {
-        let Results { timestamp, store, duration, repeats, ledger, faults, findings } = results;
+        let Results { timestamp, store, duration, repeats, ledger, faults, findings, data } =
+            results;
         let mut errors_by_kind = BTreeMap::new();
         for (_, kind) in &ledger.errors {
             *errors_by_kind.entry(kind.to_string()).or_default() += 1;
@@ -197,6 +202,7 @@ impl ChaosReport {
             errors_by_kind,
             errors_by_second: by_second(ledger.errors.iter().map(|(time, _)| time.end)),
             worst_gap_ms: millis(findings.worst_gap),
+            data,
             faults: faults
                 .iter()
                 .map(|fault| FaultReport::new(fault, errors_in(fault.time)))
@@ -209,7 +215,10 @@ impl ChaosReport {
     /// Whether every guarantee held, and requests failed only as the runbook's table of failures
     /// lists.
     pub fn holds(&self) -> bool {
-        self.violations.is_empty() && self.errors_in_operations == 0 && self.errors_unpromised == 0
+        self.violations.is_empty()
+            && self.data.holds()
+            && self.errors_in_operations == 0
+            && self.errors_unpromised == 0
     }
 }
 
@@ -251,7 +260,8 @@ impl ChaosReport {
 
     /// The result in a sentence.
     pub(super) fn verdict(&self) -> &'static str {
-        match (self.violations.is_empty(), self.errors_in_operations, self.errors_unpromised) {
+        let is_kept = self.violations.is_empty() && self.data.holds();
+        match (is_kept, self.errors_in_operations, self.errors_unpromised) {
             (true, 0, 0) => "Every guarantee held.",
             (true, 0, _) => {
                 "Requests failed in ways that the runbook's table of failures does not list."
@@ -262,8 +272,9 @@ impl ChaosReport {
     }
 
     /// The first violations of each kind.
-    pub(super) fn violations(&self) -> &[Violation] {
-        &self.violations
+    pub(super) fn violations(&self) -> impl Iterator<Item = String> {
+        let sessions = self.violations.iter().map(ToString::to_string);
+        sessions.chain(self.data.examples())
     }
 }
 
@@ -291,6 +302,9 @@ impl fmt::Display for ChaosReport {
         for (name, count) in self.counts() {
             writeln!(f, "{name:<26}{count}")?;
         }
+        for (name, count) in self.data.counts() {
+            writeln!(f, "{name:<26}{count}")?;
+        }
         for (kind, count) in &self.errors_by_kind {
             writeln!(f, "error {kind:<32}{count}")?;
         }
@@ -302,9 +316,11 @@ impl fmt::Display for ChaosReport {
                 faults.join(" and ")
             )?;
         }
-        let first = if self.violations.is_empty() { "" } else { " The first cases:" };
+        let is_violated = !self.violations.is_empty() || !self.data.holds();
+        let first = if is_violated { " The first cases:" } else { "" };
         writeln!(f, "\n{}{first}", self.verdict())?;
-        self.violations.iter().try_for_each(|violation| writeln!(f, "  {violation}"))
+        self.violations.iter().try_for_each(|violation| writeln!(f, "  {violation}"))?;
+        self.data.examples().try_for_each(|violation| writeln!(f, "  {violation}"))
     }
 }
 

@@ -1,19 +1,21 @@
 //! The system under test: a stack that the run starts, or a running system.
 
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
 use http::StatusCode;
 use local_stack::{AgentClient, Control, Extent, Ports, ReplyCutter, SecondGateway, Stack};
-use proto_contracts::PoolName;
 use proto_contracts::agent::{Action, ComponentState, ComponentStatus};
 use proto_contracts::control::Strategy;
+use proto_contracts::{PoolName, Role};
+use secrecy::ExposeSecret as _;
 
 use crate::chaos::fault_kind::FaultKind;
 use crate::chaos::plan::{ChaosPlan, Subject};
+use crate::chaos::users::{self, User};
 use crate::client::Client;
 use crate::mistakes;
 use crate::request;
@@ -44,7 +46,13 @@ pub(crate) enum System {
     /// any.
     Own(Box<Stack>, Option<ReplyCutter>),
     /// A system that was running before the run, and stays running.
-    Running { agent: AgentClient, control: Control, target: Arc<Target>, store: String },
+    Running {
+        agent: AgentClient,
+        control: Control,
+        target: Arc<Target>,
+        store: String,
+        state: PathBuf,
+    },
     /// A system of which only the URL is known; no fault can be injected.
     Remote(Arc<Target>),
 }
@@ -56,27 +64,24 @@ impl System {
             Subject::Own { store, instances, keep, broken } => {
                 let stack = match keep {
                     None => Stack::for_tests(),
-                    Some(dir) => {
-                        let kept =
-                            Stack::kept_in(std::path::absolute(dir)?).extent(Extent::Gateway);
-                        kept.ports(Ports::reserve()?)
-                    }
+                    Some(dir) => Stack::kept_in(std::path::absolute(dir)?).ports(Ports::reserve()?),
                 };
                 let stack = stack
+                    .extent(Extent::Edge)
                     .store(*store)
                     .stateful(*instances)
                     .stateless(STATELESS)
                     .health_interval(HEALTH_INTERVAL);
                 let full_disk = plan.faults.contains(&FaultKind::FullDisk);
                 let stack = if full_disk { stack.small_disk(DISK_MIB) } else { stack };
-                let stack = match broken {
-                    None => stack,
+                let stack = broken.iter().fold(stack, |stack, guarantee| match guarantee.pool() {
                     // Ejection and retries would keep clients from the instance that violates its
                     // guarantee.
-                    Some(guarantee) => {
+                    PoolName::Stateful => {
                         stack.without_guarantee(guarantee.as_str()).lenient_gateway()
                     }
-                };
+                    PoolName::Stateless => stack.without_stateless_guarantee(guarantee.as_str()),
+                });
                 let (stack, cutter) = if plan.faults.contains(&FaultKind::CutReply) {
                     let (stack, cutter) = stack.cut_replies()?;
                     (stack, Some(cutter))
@@ -104,7 +109,8 @@ impl System {
         let control = Control::at(&status.urls.control, token.trim().to_owned().into())?;
         let authority = target.starts_with("https:").then(|| Path::new(&status.ca_file));
         let target = Target::resolve(target, authority, Reach::ThisMachine).await?;
-        Ok(Self::Running { agent, control, target: Arc::new(target), store: status.store })
+        let (target, state) = (Arc::new(target), state.to_owned());
+        Ok(Self::Running { agent, control, target, store: status.store, state })
     }
 
     /// Where it receives requests.
@@ -114,6 +120,49 @@ impl System {
                 Target::resolve(&stack.urls().gateway, None, Reach::ThisMachine).await?,
             )),
             Self::Running { target, .. } | Self::Remote(target) => Ok(Arc::clone(target)),
+        }
+    }
+
+    /// Nginx in front of that, if [`target`](Self::target) bypasses it.
+    pub(crate) async fn nginx(&self) -> Result<Option<Arc<Target>>> {
+        let Self::Own(stack, _) = self else { return Ok(None) };
+        let Some(https) = stack.urls().https else { return Ok(None) };
+        let target = Target::resolve(&https, Some(&stack.ca_path()), Reach::ThisMachine).await?;
+        Ok(Some(Arc::new(target)))
+    }
+
+    /// The instances of the stateless service, with their names.
+    pub(crate) async fn stateless_instances(&self) -> Result<Vec<(String, Arc<Target>)>> {
+        if let Self::Remote(_) = self {
+            return Ok(Vec::new());
+        }
+        let mut instances = Vec::new();
+        for component in self.components().await? {
+            if component.pool == Some(PoolName::Stateless) {
+                let url = format!("http://{}:{}", Ipv4Addr::LOCALHOST, component.port);
+                let target = Target::resolve(&url, None, Reach::ThisMachine).await?;
+                instances.push((component.name, Arc::new(target)));
+            }
+        }
+        Ok(instances)
+    }
+
+    /// An admin: a user of the run who is granted the role, or the one that `make up` created.
+    pub(crate) async fn admin(&self) -> Result<Option<Arc<User>>> {
+        let target = self.target().await?;
+        match self {
+            Self::Own(stack, _) => {
+                let grant = async |username: &str| Ok(stack.grant(username, Role::Admin).await?);
+                users::admin(&target, grant).await.map(Some)
+            }
+            Self::Running { state, .. } => match local_stack::admin_of(state) {
+                Some((username, password)) => {
+                    let password = password.expose_secret().to_owned();
+                    users::existing(&target, username, password).await.map(Some)
+                }
+                None => Ok(None),
+            },
+            Self::Remote(_) => Ok(None),
         }
     }
 

@@ -17,6 +17,8 @@ pub(super) enum Failpoint {
     NoGenerationCheck,
     /// `no-replay-check`: the replica is read whatever it has replayed.
     NoReplayCheck,
+    /// `no-kept-key`: keys of executed requests are not kept.
+    NoKeptKey,
 }
 
 /// Whether `TANDEM_TEST_BREAK` names this failpoint.
@@ -33,6 +35,7 @@ pub(super) fn is_active(failpoint: Failpoint) -> bool {
         Failpoint::SlowFill => "slow-fill",
         Failpoint::NoGenerationCheck => "no-generation-check",
         Failpoint::NoReplayCheck => "no-replay-check",
+        Failpoint::NoKeptKey => "no-kept-key",
     };
     ACTIVE.as_deref() == Some(name)
 }

@@ -6,6 +6,7 @@ use tokio_postgres::Transaction;
 use tokio_postgres::types::{ToSql, Type};
 
 use super::database::Database;
+use super::failpoints::{Failpoint, is_active};
 use super::{StoreError, within_timeout};
 use crate::domain::account::Account;
 use crate::domain::audit::Initiator;
@@ -24,6 +25,9 @@ pub async fn keep(
     outcome: Option<Outcome>,
 ) -> Result<(), tokio_postgres::Error> {
     let Some(Keyed { key, fingerprint }) = &by.keyed else { return Ok(()) };
+    if is_active(Failpoint::NoKeptKey) {
+        return Ok(());
+    }
     // Users have a column of their own: see V7.
     let (account, outcome) = match outcome {
         Some(Outcome::Account(account)) => (Some(account.to_json()), None),
