@@ -3,6 +3,7 @@
 //! Reads need no token, so the listener is on loopback by default; changes need the token. `guard`
 //! applies this to all paths.
 
+mod board;
 mod drain;
 mod endpoints;
 mod events;
@@ -12,6 +13,7 @@ mod instances;
 mod listeners;
 mod openapi;
 mod pools;
+mod rates;
 mod reload;
 mod saved;
 mod state;
@@ -27,6 +29,7 @@ use std::time::Duration;
 use actix_web::dev::ServiceRequest;
 use actix_web::{rt, web};
 use futures_util::FutureExt as _;
+use futures_util::future::BoxFuture;
 use proto_contracts::control::Event;
 use proto_contracts::{PoolName, Weight};
 use service_kit::config::ServiceConfig;
@@ -37,6 +40,7 @@ use tokio::sync::{oneshot, watch};
 
 use crate::config::Config;
 use crate::control::listeners::Listeners;
+use crate::control::rates::RateSubscribers;
 use crate::control::state::State;
 use crate::events::Events;
 use crate::health_check::Prober;
@@ -68,6 +72,8 @@ pub struct ControlPlane {
     health: Health,
     events: Events,
     closing: watch::Sender<bool>,
+    /// Publishes the rates; runs with the server.
+    rates: BoxFuture<'static, ()>,
 }
 
 /// A running control plane, in its own thread.
@@ -127,12 +133,20 @@ impl ControlPlane {
         };
         let read_only = metrics_listener.map(read_only).transpose()?;
         let closing = watch::Sender::new(false);
+        let subscribers = RateSubscribers::default();
+        let rates = rates::publish(
+            subscribers.clone(),
+            Arc::clone(&pools),
+            metrics.clone(),
+            events.clone(),
+        );
         let state = web::Data::new(State {
             pools,
             prober: Prober::configured(&config.health, &config.identity()),
             events: events.clone(),
             reloader,
             listeners: Listeners::default(),
+            rates: subscribers,
             token: config.control.token.clone(),
             closing: closing.subscribe(),
         });
@@ -147,7 +161,7 @@ impl ControlPlane {
                 endpoints::mount(app);
             },
         )?;
-        Ok(Self { server, metrics: read_only, health, events, closing })
+        Ok(Self { server, metrics: read_only, health, events, closing, rates: Box::pin(rates) })
     }
 
     /// The bound address.
@@ -162,7 +176,7 @@ impl ControlPlane {
 
     /// Starts serving.
     pub fn start(self) -> Running {
-        let Self { server, metrics, health, events, closing } = self;
+        let Self { server, metrics, health, events, closing, rates } = self;
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = thread::spawn(move || {
             // A dropped sender means the same.
@@ -175,7 +189,9 @@ impl ControlPlane {
                         None => Ok(()),
                     }
                 };
+                let rates = rt::spawn(rates);
                 let (control, metrics) = tokio::join!(control, metrics);
+                rates.abort();
                 control.and(metrics)
             })
         });

@@ -4,7 +4,6 @@ mod client;
 mod drain;
 mod error;
 mod events;
-mod metrics;
 mod output;
 mod show;
 mod target;

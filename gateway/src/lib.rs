@@ -18,6 +18,7 @@ pub mod decision;
 pub mod descriptors;
 pub mod events;
 pub mod exchange;
+pub mod figures;
 pub mod health_check;
 pub mod http_strict;
 pub mod pool;

@@ -36,7 +36,7 @@ pub use host::{Host, label};
 pub use instance::{ClientHash, InFlight, Instance, Load};
 pub use last::LastInstance;
 pub use registry::{AddError, Registry, RemoveError};
-pub use report::{ProbeError, Report};
+pub use report::{ProbeError, Report, SessionUse};
 pub use snapshot::{Member, Snapshot};
 pub use weights::PendingWeight;
 

@@ -47,6 +47,11 @@ impl Seed {
 pub struct NameHash(u64);
 
 impl NameHash {
+    /// The 16 hex digits, for clients that rank by themselves.
+    pub fn to_hex(self) -> String {
+        format!("{:016x}", self.0)
+    }
+
     /// The score of the key; the highest is its home.
     #[inline]
     pub fn score(self, key: AffinityKey) -> u64 {

@@ -19,6 +19,9 @@ const FLAGS = [
 export const SCHEMES = ['light', 'dark'];
 const WIDE = { width: 1280, height: 900 };
 const PHONE = { width: 390, height: 844 };
+export const SIZES = {
+  projector: { width: 1920, height: 1080 }, laptop: { width: 1280, height: 800 }, phone: { width: 360, height: 640 },
+};
 
 /** The system's address, such as https://127.0.0.1:8443. */
 export const origin = setting('TANDEM_TARGET');
@@ -51,10 +54,12 @@ export async function close() {
 }
 
 /** Opens a path of the system, passes the page to `use`, and checks what the page did. */
-export async function visit(path, { scheme = 'light', phone = false, expected = [] } = {}, use) {
+export async function visit(path, options, use) {
+  const { scheme = 'light', phone = false, viewport = phone ? PHONE : WIDE, expected = [], at = origin } = options;
   const context = await browser.newContext({
-    viewport: phone ? PHONE : WIDE,
+    viewport,
     colorScheme: scheme,
+    reducedMotion: options.reducedMotion ?? 'no-preference',
     ignoreHTTPSErrors: true, // the certificate is of the stack's own authority
   });
   // On a busy machine, too.
@@ -72,12 +77,12 @@ export async function visit(path, { scheme = 'light', phone = false, expected = 
       const url = new URL(request.url());
       if (url.protocol !== 'data:') hosts.add(url.origin);
     });
-    const response = await page.goto(origin + path);
+    const response = await page.goto(at + path);
     assert.equal(response.status(), 200, path);
     const result = await use(page, context);
     const unexpected = faults.filter((fault) => !expected.some((pattern) => pattern.test(fault)));
     assert.deepEqual(unexpected, [], `console of ${path}`);
-    assert.deepEqual([...hosts], [origin], `hosts of the requests of ${path}`);
+    assert.deepEqual([...hosts], [at], `hosts of the requests of ${path}`);
     return result;
   } catch (error) {
     failures += 1;

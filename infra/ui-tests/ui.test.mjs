@@ -5,7 +5,9 @@ import { close, launch } from './browser.mjs';
 before(launch);
 after(close);
 
+await import('./board-unit.mjs');
 await import('./start.mjs');
 await import('./docs.mjs');
 await import('./errors.mjs');
 await import('./cors.mjs');
+await import('./board.mjs');

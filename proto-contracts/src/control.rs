@@ -4,6 +4,7 @@ mod changes;
 mod events;
 mod explain;
 mod pools;
+mod rates;
 mod table;
 
 pub use changes::{
@@ -15,6 +16,7 @@ pub use explain::{
     AssumedWeight, Change, ExplainQuery, Explanation, Flow, InvalidAssumedWeight, Move, Ranked,
 };
 pub use pools::{
-    Discovery, Drain, Instance, InstanceState, Pool, Pools, Strategy, UnknownStrategy,
+    Discovery, Drain, Instance, InstanceState, Member, Pool, Pools, Strategy, UnknownStrategy,
 };
+pub use rates::{InstanceRates, Rates, SessionReads};
 pub use table::{ControlHandlers, document};

@@ -4,6 +4,12 @@
 pub const INSTANCE_ID: &str = "x-instance-id";
 /// The number of live sessions, on a stateful instance's `/health` response.
 pub const LIVE_SESSIONS: &str = "x-live-sessions";
+/// The number of sessions with a copy in memory, on a stateful instance's `/health` response.
+pub const HOT_SESSIONS: &str = "x-hot-sessions";
+/// Successful reads of sessions since the instance's start, on its `/health` response.
+pub const SESSION_READS: &str = "x-session-reads";
+/// Those of [`SESSION_READS`] that were served from memory.
+pub const MEMORY_READS: &str = "x-memory-reads";
 /// The instance's service: `stateless-svc` or `stateful-svc`. Like the three headers below it is
 /// for gateways, and only on `/health` responses.
 pub const SERVICE: &str = "x-service";

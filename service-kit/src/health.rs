@@ -58,6 +58,7 @@ struct Inner {
     instance: InstanceName,
     probes: Vec<(&'static str, Need, Probe)>,
     reports: Vec<Report>,
+    figures: Vec<Report>,
     drain: watch::Sender<Drain>,
     weight: watch::Sender<WeightDecision>,
     // Held while probing, so that concurrent callers share one probe.
@@ -100,12 +101,13 @@ pub struct HealthBuilder {
     instance: InstanceName,
     probes: Vec<(&'static str, Need, Probe)>,
     reports: Vec<Report>,
+    figures: Vec<Report>,
 }
 
 impl HealthBuilder {
     /// `service` is the name in `X-Service`.
     pub fn new(service: &'static str, instance: InstanceName) -> Self {
-        Self { service, instance, probes: Vec::new(), reports: Vec::new() }
+        Self { service, instance, probes: Vec::new(), reports: Vec::new(), figures: Vec::new() }
     }
 
     /// Adds a dependency and its probe, which times out after a second.
@@ -133,12 +135,32 @@ impl HealthBuilder {
         self
     }
 
+    /// Adds a number to every `/health` response, as a header, that no drain waits for. `number`
+    /// must be cheap.
+    pub fn figure(
+        mut self,
+        header: &'static str,
+        number: impl Fn() -> u64 + Send + Sync + 'static,
+    ) -> Self {
+        self.figures.push((HeaderName::from_static(header), Box::new(number)));
+        self
+    }
+
     /// The finished `Health`.
     pub fn build(self) -> Health {
-        let Self { service, instance, probes, reports } = self;
+        let Self { service, instance, probes, reports, figures } = self;
         let (drain, weight, cached) =
             (watch::Sender::default(), watch::Sender::default(), Mutex::default());
-        Health(Arc::new(Inner { service, instance, probes, reports, drain, weight, cached }))
+        Health(Arc::new(Inner {
+            service,
+            instance,
+            probes,
+            reports,
+            figures,
+            drain,
+            weight,
+            cached,
+        }))
     }
 }
 
@@ -266,7 +288,7 @@ async fn healthy(
     response
         .content_type("text/plain")
         .insert_header((CACHE_CONTROL, HeaderValue::from_static("no-store")));
-    for (name, number) in &health.0.reports {
+    for (name, number) in health.0.reports.iter().chain(&health.0.figures) {
         response.insert_header((name.clone(), HeaderValue::from(number())));
     }
     // The metric counts this request, too.

@@ -104,6 +104,7 @@ pub(super) fn instance(pool: &Pool, addr: SocketAddr) -> Result<control::Instanc
             format!("The instance at {addr} was removed."),
         ));
     };
+    instance.member = pools::membership(&pool.snapshot(), instance.name.as_ref());
     instance.key_share_percent = pools::key_share(pool, instance.name.as_ref());
     Ok(instance)
 }

@@ -5,7 +5,7 @@ use service_kit::routes::{handler, mount_paths};
 
 use actix_web::web::ServiceConfig;
 
-use crate::control::{drain, events, explain, instances, openapi, pools, reload};
+use crate::control::{board, drain, events, explain, instances, openapi, pools, reload};
 
 /// Mounts everything that the control plane serves besides health and metrics.
 pub(super) fn mount(app: &mut ServiceConfig) {
@@ -23,4 +23,5 @@ pub(super) fn mount(app: &mut ServiceConfig) {
         openapi: handler(openapi::document),
     };
     mount_paths(app, handlers.into_paths());
+    board::mount(app);
 }

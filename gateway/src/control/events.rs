@@ -50,8 +50,9 @@ pub(super) async fn stream(
     // Subscribed before the pools are read and the response begins, so that no event is missed.
     let events = state.events.listen();
     let wanted = query.selects_type(Event::ROUTED).then(|| state.events.subscribe_to_requests());
+    let rates = query.selects_type(Event::RATES).then(|| state.rates.subscribe());
     rt::spawn(async move {
-        let _until_it_ends = (place, wanted);
+        let _until_it_ends = (place, wanted, rates);
         let pools = query
             .selects_type(Event::POOLS)
             .then(|| Event::Pools(pools::view_of(&state.pools, query.pool)));

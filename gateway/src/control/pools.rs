@@ -73,8 +73,10 @@ pub(super) fn instance(
         requests: count(Instance::requests),
         connect_failures: count(Instance::connect_failures),
         live_sessions: host.live_sessions(),
+        hot_sessions: host.session_use().hot,
         key_share_percent,
         weight: registry.weight_of(host),
+        member: None,
         slow_start_percent: (slow_start != SlowStart::OVER).then(|| slow_start.percent()),
         drain: host.drain(Instant::now()),
         ejected_for_s: host
@@ -91,12 +93,25 @@ fn view(pool: &Pool) -> control::Pool {
         let share = |host: &Host| share(&snapshot, &homes, host.name());
         registry.hosts().iter().map(|host| instance(registry, host, share(host))).collect()
     });
+    for instance in &mut instances {
+        instance.member = membership(&snapshot, instance.name.as_ref());
+    }
     // Hosts without a name come last.
     instances.sort_by(|a: &control::Instance, b| {
         a.name.is_none().cmp(&b.name.is_none()).then(a.name.cmp(&b.name))
     });
     let (strategy, epoch) = (snapshot.strategy, snapshot.epoch);
     control::Pool { name: pool.name(), strategy, epoch, instances, discovery: pool.discovery() }
+}
+
+/// An instance's place in the ranking, if it is a member.
+pub(super) fn membership(
+    snapshot: &Snapshot,
+    name: Option<&InstanceName>,
+) -> Option<control::Member> {
+    let mut members = snapshot.members().iter();
+    let member = members.find(|member| Some(member.instance.name()) == name)?;
+    Some(control::Member { hash: member.name_hash.to_hex(), usable: member.usable })
 }
 
 /// An instance's share of homes, in per cent.

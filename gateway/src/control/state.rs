@@ -8,6 +8,7 @@ use service_kit::problem::ApiError;
 use tokio::sync::watch;
 
 use crate::control::listeners::Listeners;
+use crate::control::rates::RateSubscribers;
 use crate::events::Events;
 use crate::health_check::Prober;
 use crate::pool::{Pool, Pools};
@@ -21,6 +22,8 @@ pub(super) struct State {
     pub(super) reloader: Arc<Reloader>,
     /// Limits of event streams.
     pub(super) listeners: Listeners,
+    /// The streams that want rates.
+    pub(super) rates: RateSubscribers,
     /// The control token, for the reserved event streams.
     pub(super) token: Option<SecretString>,
     /// Set when the control plane stops, which ends event streams.

@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use http_body_util::BodyExt as _;
 use proto_contracts::PoolName;
-use proto_contracts::control::{Event, Routed};
+use proto_contracts::control::{Event, Rates, Routed};
 
 use crate::ctl::client::Client;
 use crate::ctl::error::CtlError;
@@ -51,6 +51,7 @@ fn line(event: &Event) -> String {
     match event {
         Event::Pools(pools) => show::pools(pools),
         Event::Routed(routed) => request(routed),
+        Event::Rates(rates) => of_second(rates),
         Event::InstanceChanged { pool, instance, addr, state, detail, .. } => {
             let name = instance.as_ref().map_or_else(|| addr.to_string(), ToString::to_string);
             let why = detail.as_ref().map(|detail| format!(": {detail}")).unwrap_or_default();
@@ -108,6 +109,14 @@ fn line(event: &Event) -> String {
         }
         Event::GatewayStopping {} => "the gateway is stopping".to_owned(),
     }
+}
+
+fn of_second(rates: &Rates) -> String {
+    let p99 = rates.p99_ms.map(|p99| format!(", p99 {p99:.1} ms")).unwrap_or_default();
+    format!(
+        "{}  {} requests in {} ms{p99}, {} failed, {} not found",
+        rates.pool, rates.requests, rates.interval_ms, rates.failed, rates.not_found
+    )
 }
 
 fn request(routed: &Routed) -> String {

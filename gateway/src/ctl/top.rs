@@ -9,10 +9,10 @@ use serde::Serialize;
 
 use crate::ctl::client::Client;
 use crate::ctl::error::CtlError;
-use crate::ctl::metrics::Counters;
 use crate::ctl::output::print;
 use crate::ctl::show;
 use crate::ctl::terminal::Screen;
+use crate::figures::Counters;
 
 /// Shows the rates of each interval until `q`; with `once` it ends after the first.
 pub(super) async fn run(

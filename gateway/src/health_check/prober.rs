@@ -15,7 +15,7 @@ use crate::config::{HealthCheckConfig, Identity};
 use crate::descriptors;
 use crate::health_check::drain_client::{DrainClient, DrainRequestError};
 use crate::pool::identity::{Claims, Mismatch};
-use crate::pool::{Host, PendingDrain, PendingWeight, Pool, ProbeError, Report};
+use crate::pool::{Host, PendingDrain, PendingWeight, Pool, ProbeError, Report, SessionUse};
 
 /// Runs health checks.
 pub struct Prober {
@@ -164,6 +164,11 @@ impl Prober {
             decision: text(headers::DRAIN_DECISION).and_then(|decision| decision.parse().ok()),
             version: text(headers::SERVICE_VERSION).map(str::to_owned),
             weight: text(headers::WEIGHT).and_then(|weight| weight.parse().ok()),
+            sessions: SessionUse {
+                hot: number(headers::HOT_SESSIONS),
+                reads: number(headers::SESSION_READS),
+                memory_reads: number(headers::MEMORY_READS),
+            },
         })
     }
 

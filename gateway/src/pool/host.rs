@@ -11,6 +11,7 @@ use crate::pool::drain::{Announced, Drain};
 use crate::pool::ejection::Ejections;
 use crate::pool::health::Health;
 use crate::pool::instance::Instance;
+use crate::pool::report::SessionUse;
 use crate::pool::slow_start::Serving;
 
 /// One known address of a pool.
@@ -26,6 +27,8 @@ pub struct Host {
     pub(super) health: Health,
     pub(super) last_error: Option<String>,
     pub(super) reports_sessions: bool,
+    /// Its use of sessions by its last report.
+    pub(super) sessions: SessionUse,
     pub(super) ejections: Ejections,
     pub(super) drain: Option<Drain>,
     /// Its last announcement about drains, if the last check passed.
@@ -51,6 +54,7 @@ impl Host {
             health: Health::Unknown,
             last_error: None,
             reports_sessions: false,
+            sessions: SessionUse::default(),
             ejections: Ejections::default(),
             drain: None,
             announced: None,
@@ -110,6 +114,11 @@ impl Host {
     /// Its live sessions by its last report, if it reports them.
     pub fn live_sessions(&self) -> Option<u64> {
         self.instance.as_deref().filter(|_| self.reports_sessions).map(Instance::reported_sessions)
+    }
+
+    /// Its use of sessions by its last report.
+    pub fn session_use(&self) -> SessionUse {
+        self.sessions
     }
 
     /// The progress of its drain.

@@ -20,6 +20,19 @@ pub struct Report {
     pub version: Option<String>,
     /// Its weight, if announced.
     pub weight: Option<WeightDecision>,
+    /// Its use of sessions, if it counts it.
+    pub sessions: SessionUse,
+}
+
+/// What a stateful instance reports of its sessions.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SessionUse {
+    /// Sessions with a copy in its memory.
+    pub hot: Option<u64>,
+    /// Successful reads since its start.
+    pub reads: Option<u64>,
+    /// Those that were served from memory.
+    pub memory_reads: Option<u64>,
 }
 
 #[cfg(test)]
@@ -34,6 +47,7 @@ impl Report {
             decision: None,
             version: None,
             weight: None,
+            sessions: SessionUse::default(),
         }
     }
 }

@@ -8,6 +8,7 @@ mod traces;
 mod upstream;
 mod weights;
 
+mod board;
 mod bounded_load;
 mod control;
 mod cors;

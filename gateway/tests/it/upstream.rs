@@ -92,6 +92,8 @@ struct Script {
     act: Act,
     health: Health,
     live_sessions: Option<u64>,
+    /// Hot sessions, reads and reads from memory.
+    session_use: Option<[u64; 3]>,
     /// Whether `/readyz` succeeds.
     ready: bool,
     readiness_checks: u64,
@@ -139,6 +141,7 @@ impl Upstream {
             act: Act::ok(),
             health: Health::Well,
             live_sessions: None,
+            session_use: None,
             ready: true,
             readiness_checks: 0,
             supports_drain: true,
@@ -196,6 +199,11 @@ impl Upstream {
     /// Sets the number of live sessions that it reports.
     pub(crate) fn report_sessions(&self, count: u64) {
         self.script().live_sessions = Some(count);
+    }
+
+    /// Reports these hot sessions, reads and reads from memory.
+    pub(crate) fn report_session_use(&self, session_use: [u64; 3]) {
+        self.script().session_use = Some(session_use);
     }
 
     /// Sets whether it is ready.

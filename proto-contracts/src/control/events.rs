@@ -9,6 +9,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 use super::changes::Reloaded;
 use super::pools::{InstanceState, Pools, Strategy};
+use super::rates::Rates;
 use crate::affinity::{AffinityKey, Epoch, Verdict};
 use crate::error::ErrorCode;
 use crate::ids::{InstanceName, RequestId};
@@ -22,6 +23,8 @@ pub enum Event {
     Pools(Pools),
     /// A finished request from the sample; `sample_weight` scales it up to all requests.
     Routed(Routed),
+    /// The totals of a pool in the last second. Sent only to streams that name this type.
+    Rates(Rates),
     /// The state or name of an instance changed.
     InstanceChanged {
         /// The pool.
@@ -168,7 +171,7 @@ pub struct Routed {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct EventsQuery {
-    /// Event types to send; all by default. `missed` and `gateway_stopping` are always sent.
+    /// Event types to send; all but `rates` by default. `missed` and `gateway_stopping` are always sent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub types: Option<EventTypes>,
     /// Send only this pool's events; both by default.
@@ -179,7 +182,11 @@ pub struct EventsQuery {
 impl EventsQuery {
     /// Whether it selects events of this type.
     pub fn selects_type(&self, name: &str) -> bool {
-        self.types.as_ref().is_none_or(|types| types.0.contains(&name))
+        match &self.types {
+            Some(types) => types.0.contains(&name),
+            // A line each second would hide what people look for.
+            None => name != Event::RATES,
+        }
     }
 
     /// Whether it selects this event.
@@ -224,6 +231,7 @@ impl Event {
     pub const TYPES: &[&str] = &[
         "pools",
         "routed",
+        "rates",
         "instance_changed",
         "instance_added",
         "instance_removed",
@@ -245,11 +253,15 @@ impl Event {
     /// The name of [`Event::Routed`].
     pub const ROUTED: &str = "routed";
 
+    /// The name of [`Event::Rates`].
+    pub const RATES: &str = "rates";
+
     /// The `event` field of the server-sent event.
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Pools(_) => Self::POOLS,
             Self::Routed(_) => Self::ROUTED,
+            Self::Rates(_) => Self::RATES,
             Self::InstanceChanged { .. } => "instance_changed",
             Self::InstanceAdded { .. } => "instance_added",
             Self::InstanceRemoved { .. } => "instance_removed",
@@ -270,6 +282,7 @@ impl Event {
     pub const fn pool(&self) -> Option<PoolName> {
         match self {
             Self::Routed(Routed { pool, .. })
+            | Self::Rates(Rates { pool, .. })
             | Self::InstanceChanged { pool, .. }
             | Self::InstanceAdded { pool, .. }
             | Self::InstanceRemoved { pool, .. }
@@ -320,6 +333,9 @@ mod tests {
             other.selects(&Event::Missed { events: 1 })
                 && other.selects(&Event::GatewayStopping {})
         );
+        assert!(!EventsQuery::default().selects_type(Event::RATES), "by its name alone");
+        let rates = query(serde_json::json!({"types": "rates,pools"})).expect("reads");
+        assert!(rates.selects_type(Event::RATES) && !rates.selects_type(Event::ROUTED));
         for wrong in ["", "routed,", "Routed"] {
             let error =
                 query(serde_json::json!({"types": wrong})).expect_err("rejected").to_string();

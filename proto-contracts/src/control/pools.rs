@@ -164,11 +164,17 @@ pub struct Instance {
     pub connect_failures: u64,
     /// Live sessions by its last health check, for a stateful instance.
     pub live_sessions: Option<u64>,
+    /// Sessions with a copy in its memory, by the same check; absent when it reports none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hot_sessions: Option<u64>,
     /// Share of all keys whose home it is, in percent, measured over a fixed sample.
     pub key_share_percent: f64,
     /// Its weight.
     #[serde(default)]
     pub weight: Weight,
+    /// Its place in the ranking; absent while it is no member.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub member: Option<Member>,
     /// Percent of its weight that applies to new work during slow start; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub slow_start_percent: Option<u8>,
@@ -181,6 +187,17 @@ pub struct Instance {
     /// Why it is ejected, or why its last health check failed; absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub last_error: Option<String>,
+}
+
+/// What ranks a member for a key.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Member {
+    /// The hash of its name, as 16 hex digits. A key's score is SplitMix64's finalizer of this
+    /// hash XOR (key × 0x9e3779b97f4a7c15); the highest score is the key's home.
+    #[schemars(extend("pattern" = "^[0-9a-f]{16}$"))]
+    pub hash: String,
+    /// Whether it may get requests now.
+    pub usable: bool,
 }
 
 /// The drain of an instance. Its remaining work is in the instance's requests in flight, streams

@@ -9,7 +9,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use proto_contracts::headers::LIVE_SESSIONS;
+use proto_contracts::headers::{HOT_SESSIONS, LIVE_SESSIONS, MEMORY_READS, SESSION_READS};
 use secrecy::SecretString;
 use service_kit::health::{Health, HealthBuilder, Need};
 use service_kit::redis::{Acks, PoolUnusable, RedisTimeouts, probe};
@@ -28,10 +28,10 @@ use crate::domain::shared_secret::SharedSecret;
 use crate::domain::tickets::Tickets;
 use crate::metrics::SessionMetrics;
 use crate::routes::{Live, Sessions};
-use crate::store::SessionStore;
 use crate::store::hybrid::HybridStore;
 use crate::store::memory::MemoryStore;
 use crate::store::redis::RedisStore;
+use crate::store::{SessionStore, Source};
 
 pub mod config;
 pub mod domain;
@@ -87,7 +87,7 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
         None => health,
     };
     let keys = tokens.as_ref().map(|tokens| tokens.keys().clone());
-    let health = report_live_sessions(health, Arc::clone(&store));
+    let health = report_sessions(health, Arc::clone(&store), &session_metrics);
     let live = Live::new(live, tickets, health.draining());
     let sessions =
         Sessions { store: Arc::clone(&store), ids, tokens, live, metrics: session_metrics };
@@ -173,7 +173,18 @@ fn follow_keys(
     }))
 }
 
-/// Gateways route new clients to instances with few live sessions.
-fn report_live_sessions(health: HealthBuilder, store: Arc<dyn SessionStore>) -> Health {
-    health.report(LIVE_SESSIONS, move || store.live_sessions()).build()
+/// Gateways route new clients to instances with few live sessions. Their board shows the rest.
+fn report_sessions(
+    health: HealthBuilder,
+    store: Arc<dyn SessionStore>,
+    metrics: &SessionMetrics,
+) -> Health {
+    const MEMORY: [Source; 2] = [Source::Memory, Source::Unverified];
+    let (hot, memory, all) = (Arc::clone(&store), metrics.clone(), metrics.clone());
+    health
+        .report(LIVE_SESSIONS, move || store.live_sessions())
+        .figure(HOT_SESSIONS, move || hot.hot_sessions())
+        .figure(MEMORY_READS, move || memory.reads_from(&MEMORY))
+        .figure(SESSION_READS, move || all.reads_from(&MEMORY) + all.reads_from(&[Source::Redis]))
+        .build()
 }

@@ -96,6 +96,12 @@ impl SessionMetrics {
         self.reads.with_label_values(&[source.label()]).inc();
     }
 
+    /// Reads so far from any of these sources.
+    pub fn reads_from(&self, sources: &[Source]) -> u64 {
+        let reads = |source: &Source| self.reads.with_label_values(&[source.label()]).get();
+        sources.iter().map(reads).sum()
+    }
+
     /// Counts a write: `ok`, `replayed`, or the code of the error that the client got.
     pub fn write(&self, operation: Operation, outcome: Result<WriteOutcome, ErrorCode>) {
         let outcome = match outcome {

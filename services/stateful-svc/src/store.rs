@@ -178,6 +178,11 @@ pub trait SessionStore: Send + Sync + 'static {
 
     /// The approximate number of live sessions that this instance serves.
     fn live_sessions(&self) -> u64;
+
+    /// The number of sessions with a copy in this instance's memory.
+    fn hot_sessions(&self) -> u64 {
+        0
+    }
 }
 
 /// A session, its caller, and the routing of the request.

@@ -69,6 +69,7 @@ impl Registry {
                     instance.clear_failures();
                 }
                 host.reports_sessions = report.live_sessions.is_some();
+                host.sessions = report.sessions;
                 let join = if host.health.is_up() || host.instance.is_some() {
                     Join::Now
                 } else {

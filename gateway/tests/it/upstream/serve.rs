@@ -144,6 +144,14 @@ impl Shared {
         let sessions =
             script.live_sessions.map(|count| format!("{}: {count}\r\n", headers::LIVE_SESSIONS));
         let mut sessions = sessions.unwrap_or_default();
+        if let Some([hot, reads, memory]) = script.session_use {
+            let counts = [
+                (headers::HOT_SESSIONS, hot),
+                (headers::SESSION_READS, reads),
+                (headers::MEMORY_READS, memory),
+            ];
+            counts.iter().for_each(|(name, count)| sessions += &format!("{name}: {count}\r\n"));
+        }
         if let Some(at) = script.drained_at {
             let left = at.saturating_duration_since(Instant::now()).as_secs_f64().ceil();
             sessions += &format!("{}: {left}\r\n", headers::DRAINING);

@@ -25,6 +25,8 @@ async fn pages_work_in_a_browser() -> Result<()> {
         .args(["--test-reporter=spec", "infra/ui-tests/ui.test.mjs"])
         .env("TANDEM_TARGET", urls.https.context("Nginx runs")?)
         .env("TANDEM_CONTROL", urls.control)
+        .env("TANDEM_GATEWAY", urls.gateway)
+        .env("TANDEM_VICTIM", stack.pid_of("stateful-2")?.to_string())
         .env("TANDEM_STATE", stack.state_dir())
         .env("UI_SCREENSHOTS", repository.join("target/ui"))
         .current_dir(&repository)

@@ -267,6 +267,10 @@ impl<C: SteadyClock> SessionStore for HybridStore<C> {
     fn live_sessions(&self) -> u64 {
         self.shared.redis.live_sessions()
     }
+
+    fn hot_sessions(&self) -> u64 {
+        self.shared.lease.load().as_ref().map_or(0, |lease| lease.hot.size().0)
+    }
 }
 
 /// Commits the session that a write left, unless the write was a repetition or its result is not

@@ -394,6 +394,10 @@ impl<C: Clock> SessionStore for MemoryStore<C> {
     fn live_sessions(&self) -> u64 {
         self.sessions.len() as u64
     }
+
+    fn hot_sessions(&self) -> u64 {
+        self.live_sessions()
+    }
 }
 
 fn from_memory<T>(value: T) -> Served<T> {

@@ -1,4 +1,4 @@
-//! The metrics that `top` shows: verdicts, retries and durations, by pool.
+//! What the gateway's own metrics say of a pool: verdicts, retries, statuses and durations.
 
 use std::collections::BTreeMap;
 
@@ -6,11 +6,13 @@ use proto_contracts::PoolName;
 
 /// Counters of one pool at one moment.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Counters {
+pub struct Counters {
     /// Requests routed, by verdict.
-    pub(super) verdicts: BTreeMap<String, f64>,
+    pub verdicts: BTreeMap<String, f64>,
     /// Retries.
-    pub(super) retries: f64,
+    pub retries: f64,
+    /// Finished requests, streams included, by status.
+    statuses: BTreeMap<String, f64>,
     /// Finished requests without streams, cumulative, by the upper bound of their duration in
     /// seconds.
     buckets: Vec<(f64, f64)>,
@@ -18,7 +20,7 @@ pub(super) struct Counters {
 
 impl Counters {
     /// Reads a pool's counters from Prometheus' text format.
-    pub(super) fn read(text: &str, pool: PoolName) -> Self {
+    pub fn read(text: &str, pool: PoolName) -> Self {
         let mut counters = Self::default();
         for sample in text.lines().filter_map(Sample::parse) {
             let of_pool = sample.label("pool") == Some(pool.as_str());
@@ -37,10 +39,22 @@ impl Counters {
                         counters.add(bound, sample.value);
                     }
                 }
+                "http_server_request_duration_seconds_count"
+                    if route_is_of(sample.label("http_route").unwrap_or_default(), pool) =>
+                {
+                    let status = sample.label("http_response_status_code").unwrap_or_default();
+                    *counters.statuses.entry(status.to_owned()).or_default() += sample.value;
+                }
                 _ => {}
             }
         }
         counters
+    }
+
+    /// Finished requests whose status has this prefix, such as `5` or `404`.
+    pub fn with_status(&self, prefix: &str) -> f64 {
+        let of = |(status, count): (&String, &f64)| status.starts_with(prefix).then_some(*count);
+        self.statuses.iter().filter_map(of).sum()
     }
 
     fn add(&mut self, bound: f64, count: f64) {
@@ -51,35 +65,35 @@ impl Counters {
     }
 
     /// The difference to an earlier scrape.
-    pub(super) fn since(&self, before: &Self) -> Self {
+    pub fn since(&self, before: &Self) -> Self {
         let earlier = |bound: f64| {
             before.buckets.iter().find(|(known, _)| *known == bound).map_or(0.0, |(_, n)| *n)
         };
-        let of = |name: &String| before.verdicts.get(name).copied().unwrap_or_default();
         // Counters of a restarted gateway begin at 0.
         let grown = |now: f64, then: f64| if now < then { now } else { now - then };
+        let all = |now: &BTreeMap<String, f64>, then: &BTreeMap<String, f64>| {
+            let of = |name: &String| then.get(name).copied().unwrap_or_default();
+            now.iter().map(|(name, &n)| (name.clone(), grown(n, of(name)))).collect()
+        };
         let mut buckets: Vec<_> =
             self.buckets.iter().map(|&(bound, n)| (bound, grown(n, earlier(bound)))).collect();
         buckets.sort_by(|(a, _), (b, _)| a.total_cmp(b));
         Self {
-            verdicts: self
-                .verdicts
-                .iter()
-                .map(|(name, &n)| (name.clone(), grown(n, of(name))))
-                .collect(),
+            verdicts: all(&self.verdicts, &before.verdicts),
+            statuses: all(&self.statuses, &before.statuses),
             retries: grown(self.retries, before.retries),
             buckets,
         }
     }
 
     /// All routed requests.
-    pub(super) fn routed(&self) -> f64 {
+    pub fn routed(&self) -> f64 {
         self.verdicts.values().sum()
     }
 
     /// The duration in milliseconds that this share of the requests did not exceed, interpolated
     /// within its bucket as Prometheus' `histogram_quantile` does; `None` when there were none.
-    pub(super) fn quantile_ms(&self, share: f64) -> Option<f64> {
+    pub fn quantile_ms(&self, share: f64) -> Option<f64> {
         let total = self.buckets.last().map(|(_, count)| *count).filter(|count| *count > 0.0)?;
         let wanted = share * total;
         let place = self.buckets.iter().position(|(_, count)| *count >= wanted)?;
@@ -147,6 +161,9 @@ gateway_upstream_retries_total{pool="stateful"} 4
 http_server_request_duration_seconds_bucket{http_request_method="GET",http_response_status_code="200",http_route="/api/v1/stateful/sessions/{session_id}",le="0.001"} 60
 http_server_request_duration_seconds_bucket{http_request_method="GET",http_response_status_code="200",http_route="/api/v1/stateful/sessions/{session_id}",le="0.01"} 80
 http_server_request_duration_seconds_bucket{http_request_method="GET",http_response_status_code="200",http_route="/api/v1/stateful/sessions/{session_id}",le="+Inf"} 80
+http_server_request_duration_seconds_count{http_request_method="GET",http_response_status_code="200",http_route="/api/v1/stateful/sessions/{session_id}"} 80
+http_server_request_duration_seconds_count{http_request_method="GET",http_response_status_code="404",http_route="/api/v1/stateful/sessions/{session_id}"} 3
+http_server_request_duration_seconds_count{http_request_method="GET",http_response_status_code="503",http_route="/api/v1/stateless/info"} 9
 http_server_request_duration_seconds_bucket{http_request_method="POST",http_response_status_code="201",http_route="/api/v1/stateful/sessions",le="0.001"} 0
 http_server_request_duration_seconds_bucket{http_request_method="POST",http_response_status_code="201",http_route="/api/v1/stateful/sessions",le="0.01"} 29
 http_server_request_duration_seconds_bucket{http_request_method="POST",http_response_status_code="201",http_route="/api/v1/stateful/sessions",le="+Inf"} 30
@@ -160,9 +177,11 @@ http_server_request_duration_seconds_bucket{http_request_method="GET",http_respo
         let since = read(AFTER).since(&read(BEFORE));
         assert_eq!((since.routed(), since.retries), (100.0, 3.0));
         assert_eq!(
-            since.verdicts.into_iter().collect::<Vec<_>>(),
+            since.verdicts.clone().into_iter().collect::<Vec<_>>(),
             [("home".to_owned(), 98.0), ("new".to_owned(), 2.0)]
         );
+        let statuses = ["", "404", "5"].map(|prefix| since.with_status(prefix));
+        assert_eq!(statuses, [83.0, 3.0, 0.0], "those of the pool");
         let restarted = read(BEFORE).since(&read(AFTER));
         assert_eq!(restarted.routed(), 10.0);
     }

@@ -1,0 +1,109 @@
+// The page: events go into the state, the state goes onto the page.
+
+import { draw } from './canvas.mjs';
+import * as charts from './charts.mjs';
+import { legend, update } from './panels.mjs';
+import { isMoving, scene } from './scene.mjs';
+import { initial, reduce } from './state.mjs';
+import { follow } from './stream.mjs';
+
+const PANELS_MS = 250;
+const CHARTS_MS = 1_000;
+
+const find = (id) => document.getElementById(id);
+const byPool = (prefix) => ({ stateless: find(`${prefix}-stateless`), stateful: find(`${prefix}-stateful`) });
+const page = {
+  stage: find('stage'), canvas: find('dots'), clients: find('client-count'), total: find('total'), log: find('log'),
+  connection: find('connection'), sampling: find('sampling'), strategy: byPool('strategy'), instances: byPool('instances'),
+};
+const still = matchMedia('(prefers-reduced-motion: reduce)');
+
+let state = initial();
+let places = null;
+let look = null;
+
+function dispatch(event) {
+  state = reduce(state, event, performance.now());
+  // At once, so that a change is seen with its first frame.
+  if (event.type !== 'routed' && event.type !== 'tick') refresh();
+}
+
+/** Where the parts of the stage are, for the scene. */
+function measure() {
+  const origin = page.stage.getBoundingClientRect();
+  const box = (element) => {
+    const { x, y, width, height } = element.getBoundingClientRect();
+    return { x: x - origin.x, y: y - origin.y, width, height };
+  };
+  const cards = [...page.stage.querySelectorAll('.instance')];
+  const seats = cards.flatMap((card) => {
+    const found = card.querySelector('.seats');
+    return found ? [[card.dataset.id, box(found)]] : [];
+  });
+  places = {
+    clients: box(find('clients')),
+    gateway: box(find('gateway')),
+    instances: new Map(cards.map((card) => [card.dataset.id, box(card)])),
+    seats: new Map(seats),
+  };
+  const style = getComputedStyle(page.canvas);
+  look = { ink: style.color, back: style.outlineColor, size: Math.max(4.5, parseFloat(style.fontSize) * 0.42) };
+}
+
+function refresh() {
+  const moved = update(page, state, performance.now());
+  if (moved || !places) measure();
+}
+
+let drawn = false;
+function frame(now) {
+  requestAnimationFrame(frame);
+  const moving = isMoving(state, now);
+  if (!places || (!moving && drawn)) return;
+  draw(page.canvas, scene(state, places, now, { still: still.matches, seat: look.size * 1.7 }), look);
+  drawn = !moving;
+}
+
+async function requestPools() {
+  if (!state.outdated) return;
+  try {
+    const response = await fetch('/control/v1/pools', { cache: 'no-store' });
+    if (response.ok) dispatch({ type: 'pools', ...(await response.json()) });
+  } catch {
+    // The stream says that the gateway is away.
+  }
+}
+
+function theme() {
+  const button = find('theme');
+  const apply = (chosen) => {
+    if (chosen) document.documentElement.dataset.theme = chosen;
+    else delete document.documentElement.dataset.theme;
+    button.textContent = { light: 'Light', dark: 'Dark' }[chosen] ?? 'Auto';
+    measure();
+    drawn = false;
+  };
+  apply(localStorage.getItem('theme'));
+  button.addEventListener('click', () => {
+    const next = { light: 'dark', dark: '' }[localStorage.getItem('theme')] ?? 'light';
+    if (next) localStorage.setItem('theme', next);
+    else localStorage.removeItem('theme');
+    apply(next);
+  });
+  matchMedia('(prefers-color-scheme: dark)').addEventListener('change', () => apply(localStorage.getItem('theme')));
+}
+
+legend(find('legend'));
+const updateCharts = charts.mount(find('charts'));
+theme();
+new ResizeObserver(() => { measure(); drawn = false; }).observe(page.stage);
+setInterval(() => {
+  dispatch({ type: 'tick' });
+  refresh();
+  measure();
+  drawn = false;
+  requestPools();
+}, PANELS_MS);
+setInterval(() => updateCharts(state, performance.now()), CHARTS_MS);
+requestAnimationFrame(frame);
+follow(dispatch);

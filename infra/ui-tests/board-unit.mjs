@@ -1,0 +1,205 @@
+// The board's state, scene and words, which need no browser.
+import assert from 'node:assert/strict';
+import { describe, it } from 'node:test';
+import { ceiling, memoryShare, path } from '../../gateway/board/charts.mjs';
+import { membersOf, moved, ranking, sampleKeys } from '../../gateway/board/rendezvous.mjs';
+import { isMoving, scene } from '../../gateway/board/scene.mjs';
+import { DOT_MS, MAX_SESSIONS, initial, reduce, sampling } from '../../gateway/board/state.mjs';
+import { parse } from '../../gateway/board/stream.mjs';
+import { kindOf } from '../../gateway/board/verdicts.mjs';
+import { amount, percent } from '../../gateway/board/words.mjs';
+
+const HASHES = ['9f0c3b5a7712e4d1', '1c84aa03fe5d9b62', 'd3e65f1027ab48c9', '60b19d7e35f2ac84'];
+
+function instance(number, changes = {}) {
+  return {
+    name: `stateful-${number}`, addr: `127.0.0.1:820${number}`, state: 'healthy', in_flight: 0, streams: 0,
+    live_sessions: 0, key_share_percent: 33, weight: 1, member: { hash: HASHES[number - 1], usable: true }, ...changes,
+  };
+}
+
+const pool = (instances, epoch = '00000001', strategy = 'sticky') => ({ name: 'stateful', strategy, epoch, instances });
+const pools = (...args) => ({ type: 'pools', pools: [pool(...args)] });
+const three = () => [1, 2, 3].map((number) => instance(number));
+
+function routed(key, changes = {}) {
+  return {
+    type: 'routed', pool: 'stateful', instance: 'stateful-1', verdict: 'home', key, method: 'GET', route: '/', status: 200,
+    duration_ms: 1, request_id: `request-${key}`, sample_weight: 1, ...changes,
+  };
+}
+
+const rates = (changes = {}) => ({
+  type: 'rates', pool: 'stateful', strategy: 'sticky', epoch: '00000001', interval_ms: 1000, requests: 10,
+  verdicts: { home: 10 }, retries: 0, failed: 0, not_found: 0, p99_ms: 2, instances: [], ...changes,
+});
+
+/** Fails a change of the state that was given. */
+function frozen(value) {
+  if (value instanceof Map) {
+    value.set = () => { throw new Error('changed'); };
+    value.delete = value.set;
+    value.forEach(frozen);
+  } else if (value && typeof value === 'object' && !Object.isFrozen(value)) {
+    Object.freeze(value);
+    Object.values(value).forEach(frozen);
+  }
+  return value;
+}
+
+/** The state after these events, of which none may change what was before. */
+const after = (events, state = initial()) =>
+  events.reduce((now, [event, at]) => frozen(reduce(now, frozen(event), at)), frozen(state));
+
+describe('the state of the board', () => {
+  it('says in words what a change of membership moved', () => {
+    const [one, two, four] = [three(), [instance(1), instance(3)], [...three(), instance(4)]];
+    const texts = after([[pools(one), 0], [pools(two, '2'), 1], [pools(one, '3'), 2], [pools(four, '4'), 3]]).log.map(({ text }) => text);
+    assert.match(texts[2], /^Stateful-2 left: 3\d % of the keys moved, all of them from it$/);
+    assert.match(texts[1], /^Stateful-2 joined: 3\d % of the keys moved, all of them to it$/);
+    assert.match(texts[0], /^Stateful-4 joined: 2\d % of the keys moved, all of them to it$/);
+    const doubled = [instance(1, { weight: 3 }), instance(2), instance(3)];
+    const [weights] = after([[pools(one), 0], [pools(doubled, '2'), 1]]).log;
+    assert.match(weights.text, /^The weights of the stateful pool changed: \d\d % of the keys moved$/);
+  });
+
+  it('moves sessions with their homes, and back', () => {
+    const keys = sampleKeys(60);
+    let state = after([[pools(three()), 0], ...keys.map((key) => [routed(key), 1])]);
+    const homes = new Map([...state.sessions].map(([key, { at }]) => [key, at]));
+    assert.equal(new Set(homes.values()).size, 3);
+    const away = [instance(1), instance(2, { state: 'unhealthy', member: { hash: HASHES[1], usable: false } }), instance(3)];
+    state = after([[pools(away), 100]], state);
+    for (const [key, session] of state.sessions) {
+      assert.equal(session.home, homes.get(key), 'a failing member keeps its keys');
+      const was = homes.get(key);
+      assert.equal(session.at === was, was !== 'stateful-2', `${key} of ${was} is at ${session.at}`);
+      if (was === 'stateful-2') assert.deepEqual([session.from, session.movedAt], [was, 100]);
+    }
+    state = after([[pools(three()), 200]], state);
+    for (const [key, { at }] of state.sessions) assert.equal(at, homes.get(key));
+  });
+
+  it('is bounded, whatever comes', () => {
+    let state = reduce(initial(), pools(three()), 0);
+    for (let i = 0; i < 3_000; i += 1) state = reduce(state, routed(i.toString(16).padStart(8, '0')), i);
+    assert(state.dots.length <= 400 && state.sampled.length <= 5_000, `${state.dots.length} ${state.sampled.length}`);
+    assert.equal(state.sessions.size, MAX_SESSIONS);
+    assert(state.sessions.has((2_999).toString(16).padStart(8, '0')), 'the latest are kept');
+    for (let i = 0; i < 500; i += 1) state = reduce(state, { type: 'config_reloaded' }, i);
+    assert.equal(state.log.length, 100);
+    state = reduce(state, { type: 'tick' }, 1e9);
+    assert.deepEqual([state.dots.length, state.sessions.size], [0, 0], 'what is old goes');
+  });
+
+  it('asks for the pools again when they are outdated', () => {
+    const known = after([[pools(three()), 0]]);
+    assert.equal(known.outdated, false);
+    assert.equal(reduce(known, rates(), 1).outdated, false);
+    for (const event of [rates({ epoch: '00000002' }), { type: 'missed', events: 3 },
+      { type: 'instance_changed', pool: 'stateful', instance: 'stateful-1', addr: '127.0.0.1:8201', state: 'unhealthy', epoch: '1' }]) {
+      const next = reduce(known, event, 1);
+      assert.equal(next.outdated, true, event.type);
+      assert.equal(reduce(next, pools(three()), 2).outdated, false);
+    }
+  });
+
+  it('logs the beginning of failovers, losses and failures, not each second of them', () => {
+    const bad = rates({ verdicts: { failover: 3 }, not_found: 2, failed: 1 });
+    const state = after([[pools(three()), 0], [rates(), 1], [bad, 2], [bad, 3], [rates(), 4], [bad, 5]]);
+    assert.equal(state.log.length, 7, state.log.map(({ text }) => text).join('\n'));
+  });
+
+  it('says how many requests a dot stands for', () => {
+    const weights = [1, 1, 10].map((weight) => [routed('00000001', { sample_weight: weight }), 1]);
+    assert.equal(sampling(after(weights)), 4);
+    assert.equal(sampling(initial()), 1);
+  });
+
+  it('shows what no instance served as failed', () => {
+    assert.equal(kindOf(routed('1', { status: 503 })), 'failed');
+    assert.equal(kindOf(routed('1', { instance: undefined })), 'failed');
+    assert.equal(kindOf(routed('1', { status: 404, verdict: 'failover' })), 'failover');
+    assert.equal(kindOf(routed('1', { verdict: 'of a later version' })), 'off');
+  });
+});
+
+describe('the scene', () => {
+  const box = (x, y) => ({ x, y, width: 100, height: 50 });
+  const names = ['stateful-1', 'stateful-2', 'stateful-3'];
+  const places = {
+    clients: box(0, 0), gateway: box(300, 0),
+    instances: new Map(names.map((name, i) => [name, box(600, 100 * i)])),
+    seats: new Map(names.map((name, i) => [name, box(620, 100 * i)])),
+  };
+
+  it('sends a dot from the clients through the gateway to its instance', () => {
+    const state = after([[routed('0badcafe', { instance: 'stateful-3' }), 0]]);
+    const at = (now) => scene(state, places, now).dots[0];
+    assert(at(0).x < 100 && at(200).x > at(0).x);
+    assert(Math.abs(at(450).x - 350) < 1 && at(450).y > 0 && at(450).y < 50, 'within the gateway');
+    assert.equal(at(1_000).x, 600);
+    assert(at(1_000).y > 200 && at(1_000).y < 250);
+    assert.equal(at(DOT_MS), undefined, 'it is over before it is forgotten');
+  });
+
+  it('shows a failover at the instance that failed first', () => {
+    const state = after([[routed('0badcafe', { instance: 'stateful-1', tried: ['stateful-2'], verdict: 'failover' }), 0]]);
+    const ys = Array.from({ length: 100 }, (_, i) => scene(state, places, i * 20).dots[0]).filter(Boolean);
+    assert(ys.some(({ x, y }) => x > 590 && y > 100 && y < 150), 'at the one that was tried');
+    assert(ys.at(-1).y < 50, 'and ends at the other');
+  });
+
+  it('has no travelling dots without motion', () => {
+    const state = after([[routed('0badcafe', { instance: 'stateful-3' }), 0]]);
+    const xs = [0, 200, 400, 600].map((now) => scene(state, places, now, { still: true }).dots[0].x);
+    assert.deepEqual(xs, [600, 600, 600, 600]);
+  });
+
+  it('moves sessions from the old to the new instance, and counts those without room', () => {
+    const keys = sampleKeys(200);
+    const before = after([[pools(three()), 0], ...keys.map((key) => [routed(key), 0])]);
+    const full = scene(before, places, 10_000);
+    const shown = full.seats.length + full.more.reduce((sum, { count }) => sum + count, 0);
+    assert.equal(shown, 200);
+    assert(full.more.length === 3 && full.seats.every(({ moving }) => !moving));
+    const left = after([[pools([instance(1), instance(3)], '2'), 20_000]], before);
+    assert(isMoving(left, 20_100) && !isMoving({ ...left, dots: [] }, 30_000));
+    const { seats } = scene(left, { ...places, seats: new Map(names.map((name, i) => [name, { ...box(620, 100 * i), width: 2_000 }])) }, 20_100);
+    assert(seats.filter(({ moving }) => moving).length > 40, 'those of the one that left');
+    assert(scene(left, places, 20_100, { still: true }).seats.every(({ moving }) => !moving));
+  });
+});
+
+describe('the parts of the board', () => {
+  it('reads server-sent events however they are cut', () => {
+    const text = ':\n\nretry: 1000\n\nevent: rates\ndata: {"type":"rates","a":"b\\n\\nc"}\n\nevent: missed\ndata: {"type":"missed","events":1}\n\n';
+    for (let cut = 0; cut <= text.length; cut += 1) {
+      const first = parse(text.slice(0, cut));
+      const second = parse(first.rest + text.slice(cut));
+      assert.deepEqual([...first.events, ...second.events].map(({ type }) => type), ['rates', 'missed'], `cut at ${cut}`);
+      assert.equal(second.rest, '');
+    }
+  });
+
+  it('moves only keys of the member that left, and as many as weights say', () => {
+    const [before, weighted] = [membersOf(three()), membersOf([instance(1, { weight: 2 }), instance(2), instance(3)])];
+    const { share, flows } = moved(before, before.slice(1), sampleKeys(3_000));
+    assert(flows.every(({ from }) => from === 'stateful-1') && Math.abs(share - 1 / 3) < 0.04, String(share));
+    const homes = sampleKeys(3_000).filter((key) => ranking(weighted, key)[0].name === 'stateful-1');
+    assert(Math.abs(homes.length / 3_000 - 0.5) < 0.04, String(homes.length));
+  });
+
+  it('draws charts with gaps where nothing is known', () => {
+    assert.equal(path([[2_000, 0], [1_000, null], [0, 10]], 10), 'M298.0 79.0M300.0 2.0');
+    assert.equal(path([[10_000, 5], [0, 5]], 10).match(/M/g).length, 2, 'a lost connection is a gap');
+    assert.deepEqual([0.3, 1, 7, 12, 230].map(ceiling), [0.5, 1, 10, 20, 500]);
+    assert.equal(memoryShare([{ memory: 1, reads: 4 }, { memory: 0, reads: 0 }, { memory: 2, reads: 2 }], 2), 0.5);
+    assert.equal(memoryShare([{ memory: null, reads: null }], 0), null);
+  });
+
+  it('writes numbers for people', () => {
+    assert.deepEqual([0, 3, 2.34, 1234, 12_345, 123_456].map(amount), ['0', '3', '2.3', '1234', '12.3 k', '123 k']);
+    assert.deepEqual([0, 0.004, 0.334].map(percent), ['0 %', '0.4 %', '33 %']);
+  });
+});
