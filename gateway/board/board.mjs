@@ -2,8 +2,10 @@
 
 import { draw } from './canvas.mjs';
 import * as charts from './charts.mjs';
+import * as controls from './controls.mjs';
+import * as inspector from './inspector.mjs';
 import { legend, update } from './panels.mjs';
-import { isMoving, scene } from './scene.mjs';
+import { at, isMoving, scene } from './scene.mjs';
 import { initial, reduce } from './state.mjs';
 import { follow } from './stream.mjs';
 
@@ -21,6 +23,7 @@ const still = matchMedia('(prefers-reduced-motion: reduce)');
 let state = initial();
 let places = null;
 let look = null;
+let chosen = null;
 
 function dispatch(event) {
   state = reduce(state, event, performance.now());
@@ -55,12 +58,14 @@ function refresh() {
   if (moved || !places) measure();
 }
 
+const picture = (now) => scene(state, places, now, { still: still.matches, seat: look.size * 1.7 });
+
 let drawn = false;
 function frame(now) {
   requestAnimationFrame(frame);
   const moving = isMoving(state, now);
   if (!places || (!moving && drawn)) return;
-  draw(page.canvas, scene(state, places, now, { still: still.matches, seat: look.size * 1.7 }), look);
+  draw(page.canvas, picture(now), { ...look, chosen });
   drawn = !moving;
 }
 
@@ -68,7 +73,10 @@ async function requestPools() {
   if (!state.outdated) return;
   try {
     const response = await fetch('/control/v1/pools', { cache: 'no-store' });
-    if (response.ok) dispatch({ type: 'pools', ...(await response.json()) });
+    if (!response.ok) return;
+    const { epoch } = state.pools.stateful ?? {};
+    dispatch({ type: 'pools', ...(await response.json()) });
+    if (epoch !== state.pools.stateful?.epoch) inspect.again();
   } catch {
     // The stream says that the gateway is away.
   }
@@ -94,16 +102,33 @@ function theme() {
 }
 
 legend(find('legend'));
+const inspect = inspector.mount(
+  { form: find('inspect'), input: find('key'), keys: find('keys'), result: find('explained') },
+  (key) => { chosen = key; drawn = false; },
+);
+page.stage.addEventListener('click', (event) => {
+  // Buttons and fields are for themselves.
+  if (!places || event.target.closest('button, select, input')) return;
+  const { x, y } = page.stage.getBoundingClientRect();
+  const found = at(picture(performance.now()), { x: event.clientX - x, y: event.clientY - y });
+  if (found) inspect.show(found.key, found.request);
+});
+const updateControls = controls.mount({
+  unlock: find('unlock'), dialog: find('ask'), form: find('ask-form'), input: find('token'), cancel: find('ask-cancel'),
+  failure: find('failure'), selects: byPool('choose'), adds: byPool('add'), lists: page.instances,
+});
 const updateCharts = charts.mount(find('charts'));
 theme();
 new ResizeObserver(() => { measure(); drawn = false; }).observe(page.stage);
 setInterval(() => {
   dispatch({ type: 'tick' });
   refresh();
+  updateControls(state);
+  inspect.offer(state.sessions);
   measure();
   drawn = false;
   requestPools();
 }, PANELS_MS);
 setInterval(() => updateCharts(state, performance.now()), CHARTS_MS);
 requestAnimationFrame(frame);
-follow(dispatch);
+follow(dispatch, { token: controls.token });

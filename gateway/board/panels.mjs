@@ -72,7 +72,7 @@ function newCard(id, pool) {
   const card = make('li', 'instance');
   card.dataset.id = id;
   const head = make('div', 'head');
-  head.append(make('h3', 'name', id), make('span', 'state'));
+  head.append(make('h3', 'name', id), make('div', 'acts'), make('span', 'state'));
   const facts = make('dl');
   const names = pool === 'stateful' ? ['req/s', 'in flight', 'sessions', 'hot', 'keys'] : ['req/s', 'in flight'];
   for (const name of names) {

@@ -94,6 +94,14 @@ function seats(state, places, now, still, size) {
   return { seats, more };
 }
 
+/** What is at this point: the nearest dot or session within reach, or null. */
+export function at({ dots, seats }, { x, y }, reach = 18) {
+  const items = [...dots.map((dot) => ({ x: dot.x, y: dot.y, key: dot.dot.key ?? null, request: dot.dot })), ...seats];
+  const distance = (item) => Math.hypot(item.x - x, item.y - y);
+  const nearest = items.reduce((best, item) => (best && distance(best) <= distance(item) ? best : item), null);
+  return nearest && distance(nearest) <= reach ? nearest : null;
+}
+
 /** Whether the picture changes by itself. */
 export function isMoving(state, now) {
   if (state.dots.length > 0) return true;

@@ -1,9 +1,12 @@
 // The board's state, scene and words, which need no browser.
 import assert from 'node:assert/strict';
+import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { ceiling, memoryShare, path } from '../../gateway/board/charts.mjs';
+import { changesOf, strategiesOf } from '../../gateway/board/controls.mjs';
+import { bars, effect, nextName } from '../../gateway/board/inspector.mjs';
 import { membersOf, moved, ranking, sampleKeys } from '../../gateway/board/rendezvous.mjs';
-import { isMoving, scene } from '../../gateway/board/scene.mjs';
+import { at as found, isMoving, scene } from '../../gateway/board/scene.mjs';
 import { DOT_MS, MAX_SESSIONS, initial, reduce, sampling } from '../../gateway/board/state.mjs';
 import { parse } from '../../gateway/board/stream.mjs';
 import { kindOf } from '../../gateway/board/verdicts.mjs';
@@ -168,6 +171,45 @@ describe('the scene', () => {
     const { seats } = scene(left, { ...places, seats: new Map(names.map((name, i) => [name, { ...box(620, 100 * i), width: 2_000 }])) }, 20_100);
     assert(seats.filter(({ moving }) => moving).length > 40, 'those of the one that left');
     assert(scene(left, places, 20_100, { still: true }).seats.every(({ moving }) => !moving));
+  });
+});
+
+describe('what the board explains and changes', () => {
+  it('draws bars of scores, and of weighted scores where weights differ', () => {
+    assert.deepEqual(bars([{ score: '8000000000000000' }, { score: '4000000000000000' }]), [0.5, 0.25]);
+    assert.deepEqual(bars([{ score: 'f', weighted_score: 8 }, { score: '0', weighted_score: 2 }]), [1, 0.25]);
+  });
+
+  it('says what a change would move', () => {
+    const flows = [{ from: 'stateful-2', to: 'stateful-1', percent: 17 }, { from: 'stateful-2', to: 'stateful-3', percent: 16.4 }];
+    assert.equal(effect('0badcafe', { home: 'stateful-1', moves: true, moved_percent: 33.4, flows }),
+      '33 % of all keys would move, all from stateful-2. 0badcafe would move to stateful-1.');
+    assert.equal(effect('0badcafe', { home: 'stateful-1', moves: false, moved_percent: 0, flows: [] }),
+      '0 % of all keys would move. 0badcafe would stay at stateful-1.');
+    assert.equal(effect('0badcafe', { home: null, moves: true, moved_percent: 100, flows: [{ from: 'stateful-1', to: null, percent: 100 }] }),
+      '100 % of all keys would move, all from stateful-1. 0badcafe would move to nowhere.');
+    assert.equal(nextName(['stateful-1', 'stateful-10', 'other'], 'stateful'), 'stateful-11');
+    assert.equal(nextName([], 'stateful'), 'stateful-1');
+  });
+
+  it('finds what is clicked', () => {
+    const request = routed('0badcafe');
+    const picture = { dots: [{ x: 10, y: 10, dot: request }], seats: [{ x: 30, y: 10, key: '00000001' }] };
+    assert.deepEqual(found(picture, { x: 12, y: 10 }), { x: 10, y: 10, key: '0badcafe', request });
+    assert.equal(found(picture, { x: 25, y: 10 }).key, '00000001');
+    assert.equal(found(picture, { x: 90, y: 10 }), null);
+    assert.equal(found({ dots: [], seats: [] }, { x: 0, y: 0 }), null);
+  });
+
+  it('offers what a state allows, and the strategies that the gateway has', () => {
+    const labels = (state) => changesOf(state).map(([label]) => label);
+    assert.deepEqual(labels('healthy'), ['Drain', 'Remove']);
+    assert.deepEqual(labels('drained'), ['Undrain', 'Remove']);
+    assert.deepEqual(labels('pending'), ['Remove']);
+    const document = JSON.parse(readFileSync(new URL('../../docs/openapi-control.json', import.meta.url), 'utf8'));
+    const strategies = strategiesOf(document);
+    assert(strategies.includes('sticky') && strategies.includes('round_robin'), strategies.join());
+    assert.deepEqual(strategiesOf({}), []);
   });
 });
 

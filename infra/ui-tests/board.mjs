@@ -1,7 +1,7 @@
 // The board, at the gateway's control plane.
 import assert from 'node:assert/strict';
 import { randomUUID } from 'node:crypto';
-import { readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { after, before, describe, it } from 'node:test';
 import { membersOf, ranking, sampleKeys } from '../../gateway/board/rendezvous.mjs';
 import { SCHEMES, SIZES, assertAccessible, assertFits, screenshot, state, visit } from './browser.mjs';
@@ -17,12 +17,14 @@ const json = async (response) => {
 
 /** Changes something at the gateway, not by the page. */
 async function change(method, path, body) {
-  const token = readFileSync(`${state}/control.token`, 'utf8').trim();
-  const headers = { Authorization: `Bearer ${token}`, 'Content-Type': 'application/json' };
+  const headers = { Authorization: `Bearer ${token()}`, 'Content-Type': 'application/json' };
   const response = await fetch(`${control}/control/v1/${path}`, { method, headers, body: JSON.stringify(body) });
   assert(response.ok, `${path}: ${response.status} ${await response.text()}`);
 }
 
+const token = () => readFileSync(`${state}/control.token`, 'utf8').trim();
+const explain = async (key, query = '') => json(await fetch(`${control}/control/v1/pools/stateful/explain?key=${key}${query}`));
+const stateful = async () => (await pools()).find(({ name }) => name === 'stateful');
 const strategy = (name) => change('PUT', 'pools/stateful/strategy', { strategy: name });
 const pools = async () => (await json(await fetch(`${control}/control/v1/pools`))).pools;
 
@@ -52,6 +54,21 @@ function traffic(sessions) {
 }
 
 const card = (page, name) => page.locator(`[data-id="${name}"]`);
+async function unlock(page, given = token()) {
+  await page.click('#unlock');
+  await page.fill('#token', given);
+  await page.press('#token', 'Enter');
+}
+
+/** Waits until the gateway's state is as wanted. */
+async function until(what, look) {
+  const end = Date.now() + 60_000;
+  while (!(await look())) {
+    assert(Date.now() < end, what);
+    await new Promise((resolve) => { setTimeout(resolve, 100); });
+  }
+}
+
 const live = (page) => page.locator('#connection[data-phase="live"]').waitFor();
 
 describe('the board', () => {
@@ -85,14 +102,130 @@ describe('the board', () => {
   }
 
   it('places sessions as the gateway would: the ranking of 1,000 keys equals that of explain', async () => {
-    const members = membersOf((await pools()).find(({ name }) => name === 'stateful').instances);
+    const members = membersOf((await stateful()).instances);
     assert.equal(members.length, 3);
     for (const key of sampleKeys(1_000)) {
-      const explained = await json(await fetch(`${control}/control/v1/pools/stateful/explain?key=${key}`));
+      const explained = await explain(key);
       const own = ranking(members, key).map(({ name, score }) => `${name} ${score.toString(16).padStart(16, '0')}`);
       assert.deepEqual(own, explained.ranking.map(({ name, score }) => `${name} ${score}`), key);
     }
   });
+
+  it('explains a key by keyboard alone, as the gateway does', () =>
+    visit('/', { at: control }, async (page) => {
+      await live(page);
+      for (const key of ['0badcafe', '00000000', 'ffffffff']) {
+        await page.focus('#key');
+        await page.keyboard.press('Control+A');
+        await page.keyboard.type(key);
+        await page.keyboard.press('Enter');
+        const explained = await explain(key, '&without=stateful-1');
+        await page.locator('#explained .reason', { hasText: explained.reason }).waitFor();
+        const shown = await page.locator('.ranking li').evaluateAll((rows) => rows.map((row) =>
+          `${row.querySelector('b').textContent}: ${row.querySelector('.score').textContent}`));
+        assert.deepEqual(shown, explained.ranking.map(({ rank, name, score }) => `${rank}. ${name}: score ${score}`));
+        const row = page.locator('.ranking li[data-name="stateful-1"]');
+        await row.locator('button').focus();
+        await page.keyboard.press('Enter');
+        const { moved_percent: moved, home } = explained.change;
+        await row.locator('.effect', { hasText: `${Math.round(moved)} % of all keys would move, all from stateful-1. ${key} would` }).waitFor();
+        assert((await row.locator('.effect').innerText()).includes(home));
+      }
+      await page.fill('#key', 'no key');
+      await page.press('#key', 'Enter');
+      await page.locator('#explained .failure', { hasText: '8 hex digits' }).waitFor();
+      await page.fill('#key', '0badcafe');
+      await page.press('#key', 'Enter');
+      await page.getByRole('button', { name: 'If stateful-4 came' }).click();
+      await page.locator('#explained > .effect', { hasText: 'all to stateful-4' }).waitFor();
+      await assertAccessible(page);
+      await screenshot(page, 'board-inspector');
+    }));
+
+  it('explains the session that is clicked', () =>
+    visit('/', { at: control, reducedMotion: 'reduce' }, async (page) => {
+      await live(page);
+      await page.waitForFunction(() => Number.parseInt(document.getElementById('client-count').textContent, 10) >= 40);
+      // The first place of a card, which is taken.
+      await page.locator('[data-id="stateful-1"] .seats').click({ position: { x: 6, y: 6 } });
+      await page.locator('.ranking li').first().waitFor();
+      assert.match(await page.inputValue('#key'), /^[0-9a-f]{8}$/);
+      assert.equal(await page.locator('.ranking li').first().getAttribute('data-name'), 'stateful-1', 'it stands at its home');
+    }));
+
+  it('changes nothing without the token, and nothing with a wrong one', () =>
+    visit('/', { at: control, expected: [/status of 401/] }, async (page) => {
+      await live(page);
+      assert.equal(await page.locator('.acts button:visible, .changes select:visible').count(), 0);
+      await unlock(page, 'not-the-token');
+      await page.selectOption('#choose-stateful', 'round_robin');
+      await page.locator('#failure', { hasText: "The token is not the gateway's CONTROL_TOKEN" }).waitFor();
+      await page.locator('#choose-stateful').waitFor({ state: 'hidden' });
+      assert.equal((await stateful()).strategy, 'sticky');
+      assert.equal(await page.evaluate(() => sessionStorage.length + localStorage.length), 0, 'it is forgotten');
+    }));
+
+  it('switches the strategy, and the picture follows', () =>
+    visit('/', { at: control }, async (page) => {
+      await live(page);
+      await unlock(page);
+      await assertAccessible(page);
+      await page.selectOption('#choose-stateful', 'round_robin');
+      await until('the gateway is switched', async () => (await stateful()).strategy === 'round_robin');
+      await page.locator('#strategy-stateful', { hasText: 'round robin' }).waitFor();
+      const served = await Promise.all(Array.from({ length: 12 }, () => fetch(`${SESSIONS}/${sessions[0]}`)));
+      assert.equal(new Set(served.map(({ headers }) => headers.get('x-served-by'))).size, 3, 'requests go everywhere');
+      await screenshot(page, 'board-controls');
+      await page.selectOption('#choose-stateful', 'sticky');
+      await until('the gateway is switched back', async () => (await stateful()).strategy === 'sticky');
+      const home = await Promise.all(Array.from({ length: 12 }, () => fetch(`${SESSIONS}/${sessions[0]}`)));
+      assert.equal(new Set(home.map(({ headers }) => headers.get('x-served-by'))).size, 1, 'and home again');
+    }));
+
+  it('drains, undrains, removes and adds an instance', () =>
+    visit('/', { at: control, expected: [/status of 4\d\d/] }, async (page) => {
+      await live(page);
+      await unlock(page);
+      const one = card(page, 'stateful-3');
+      const { addr } = (await stateful()).instances.find(({ name }) => name === 'stateful-3');
+      const now = async () => (await stateful()).instances.find(({ name }) => name === 'stateful-3')?.state;
+      await one.getByRole('button', { name: 'Drain stateful-3' }).click();
+      await until('it drains', async () => ['draining', 'drained'].includes(await now()));
+      await one.getByRole('button', { name: 'Undrain stateful-3' }).click();
+      await until('it serves again', async () => await now() === 'healthy');
+      const remove = one.getByRole('button', { name: 'Remove stateful-3' });
+      await remove.click();
+      assert.equal(await now(), 'healthy', 'one press is not enough');
+      await remove.click();
+      await until('it is gone', async () => await now() === undefined);
+      await one.waitFor({ state: 'detached' });
+      await page.locator('#add-stateful input').fill('127.0.0.1:nothing');
+      await page.locator('#add-stateful input').press('Enter');
+      await page.locator('#failure', { hasText: 'addr' }).waitFor();
+      await page.locator('#add-stateful input').fill(addr);
+      await page.locator('#add-stateful input').press('Enter');
+      await one.locator('.state', { hasText: 'healthy' }).waitFor();
+      assert.equal(await page.locator('#failure').innerText(), '');
+    }));
+
+  it('reconnects after an upgrade of the gateway, and keeps what it knew', () =>
+    visit('/', { at: control, expected: [/ERR_/] }, async (page) => {
+      await live(page);
+      await page.waitForFunction(() => Number.parseInt(document.getElementById('total').textContent, 10) > 0);
+      await page.evaluate(() => {
+        window.phases = [];
+        new MutationObserver(() => window.phases.push(document.getElementById('connection').dataset.phase))
+          .observe(document.getElementById('connection'), { attributes: true });
+      });
+      // The test that runs this one upgrades the gateway then.
+      const wish = `${state}/upgrade`;
+      writeFileSync(wish, '');
+      await until('the gateway is upgraded', () => !existsSync(wish));
+      await page.waitForFunction(() => window.phases.includes('reconnecting') && window.phases.at(-1) === 'live');
+      await page.locator('#log li', { hasText: 'Watching' }).waitFor();
+      const before = await page.locator('#chart-requests .line.stateful').getAttribute('d');
+      await page.waitForFunction((old) => document.querySelector('#chart-requests .line.stateful').getAttribute('d') !== old, before);
+    }));
 
   it('shows a switch of the strategy, and says so', () =>
     visit('/', { at: control }, async (page) => {

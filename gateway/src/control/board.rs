@@ -44,6 +44,8 @@ files! {
     "/board/board.mjs" = "board.mjs" SCRIPT,
     "/board/canvas.mjs" = "canvas.mjs" SCRIPT,
     "/board/charts.mjs" = "charts.mjs" SCRIPT,
+    "/board/controls.mjs" = "controls.mjs" SCRIPT,
+    "/board/inspector.mjs" = "inspector.mjs" SCRIPT,
     "/board/panels.mjs" = "panels.mjs" SCRIPT,
     "/board/rendezvous.mjs" = "rendezvous.mjs" SCRIPT,
     "/board/scene.mjs" = "scene.mjs" SCRIPT,

@@ -9,6 +9,18 @@ use anyhow::{Context, Result, ensure};
 use local_stack::Stack;
 use tokio::process::Command;
 
+/// Upgrades the gateway whenever a test writes the file `upgrade`, and then removes it.
+async fn upgrade_on_request(stack: &Stack) -> Result<()> {
+    let wish = stack.state_dir().join("upgrade");
+    loop {
+        if wish.exists() {
+            stack.upgrade("gateway").await?;
+            std::fs::remove_file(&wish)?;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
 #[tokio::test]
 #[ignore = "needs Chromium and packages of npm: make test-ui"]
 async fn pages_work_in_a_browser() -> Result<()> {
@@ -21,7 +33,7 @@ async fn pages_work_in_a_browser() -> Result<()> {
         .await?;
     let urls = stack.urls();
     // The tests stop by their own limits, and Chromium with them.
-    let status = Command::new("node")
+    let tests = Command::new("node")
         .args(["--test-reporter=spec", "infra/ui-tests/ui.test.mjs"])
         .env("TANDEM_TARGET", urls.https.context("Nginx runs")?)
         .env("TANDEM_CONTROL", urls.control)
@@ -32,9 +44,11 @@ async fn pages_work_in_a_browser() -> Result<()> {
         .current_dir(&repository)
         .stdin(Stdio::null())
         .kill_on_drop(true)
-        .status()
-        .await
-        .context("node does not start; run make test-ui")?;
+        .status();
+    let status = tokio::select! {
+        status = tests => status.context("node does not start; run make test-ui")?,
+        failed = upgrade_on_request(&stack) => return failed,
+    };
     stack.shutdown().await;
     ensure!(status.success(), "the tests of the pages failed; see above");
     Ok(())

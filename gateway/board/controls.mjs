@@ -1,0 +1,152 @@
+// What changes the gateway. Each control is an operation of the control API, and needs the token, which the page keeps
+// for this tab alone.
+
+import { make } from './panels.mjs';
+import { POOLS } from './state.mjs';
+import { strategyName } from './words.mjs';
+
+const TOKEN = 'control-token';
+/** A removal is confirmed by a second press within this time. */
+const CONFIRM_MS = 4_000;
+const DRAIN_S = 30;
+
+export const token = () => sessionStorage.getItem(TOKEN);
+
+/** The strategies that the gateway's document names. */
+export function strategiesOf(document) {
+  const { enum: names, oneOf } = document?.components?.schemas?.Strategy ?? {};
+  return names ?? oneOf?.map((one) => one.const ?? one.enum?.[0]) ?? [];
+}
+
+/** The changes that an instance in this state allows: [label, method, path below it, body, whether to confirm]. */
+export function changesOf(state) {
+  const drains = ['draining', 'drained'].includes(state);
+  return [
+    drains ? ['Undrain', 'POST', '/undrain', undefined, false] : ['Drain', 'POST', '/drain', { deadline_s: DRAIN_S }, false],
+    ['Remove', 'DELETE', '', undefined, true],
+  ].filter(([label]) => label === 'Remove' || !['pending', 'duplicate_name', 'wrong_instance'].includes(state));
+}
+
+export function mount({ unlock, dialog, form, input, cancel, failure, selects, adds, lists }) {
+  let strategies = [];
+
+  function lock(locked) {
+    document.documentElement.classList.toggle('unlocked', !locked);
+    unlock.textContent = locked ? 'Unlock controls' : 'Lock controls';
+    if (locked) return;
+    fetch('/control/v1/openapi.json').then((response) => response.json()).then((found) => { strategies = strategiesOf(found); })
+      .catch(() => { strategies = ['sticky', 'round_robin']; });
+  }
+
+  function report(text) {
+    failure.textContent = text;
+  }
+
+  async function change(method, path, body) {
+    report('');
+    const headers = { Authorization: `Bearer ${token()}` };
+    if (body !== undefined) headers['Content-Type'] = 'application/json';
+    try {
+      const response = await fetch(`/control/v1/pools/${path}`, { method, headers, body: body && JSON.stringify(body) });
+      if (response.ok) return true;
+      const problem = await response.json().catch(() => ({}));
+      if (response.status === 401) {
+        sessionStorage.removeItem(TOKEN);
+        lock(true);
+      }
+      report(problem.detail ?? `The gateway returned ${response.status}.`);
+    } catch {
+      report('The gateway did not respond; what is shown here may be old.');
+    }
+    return false;
+  }
+
+  unlock.addEventListener('click', () => {
+    if (token()) {
+      sessionStorage.removeItem(TOKEN);
+      lock(true);
+    } else {
+      input.value = '';
+      dialog.showModal();
+    }
+  });
+  cancel.addEventListener('click', () => dialog.close());
+  form.addEventListener('submit', (event) => {
+    event.preventDefault();
+    const given = input.value.trim();
+    input.value = '';
+    dialog.close();
+    if (!given) return;
+    sessionStorage.setItem(TOKEN, given);
+    report('');
+    lock(false);
+  });
+
+  for (const pool of POOLS) {
+    selects[pool].addEventListener('change', async () => {
+      await change('PUT', `${pool}/strategy`, { strategy: selects[pool].value });
+      // What is true comes with the stream; until then the control must not claim it.
+      selects[pool].blur();
+    });
+    adds[pool].addEventListener('submit', async (event) => {
+      event.preventDefault();
+      const field = adds[pool].querySelector('input');
+      const addr = field.value.trim();
+      if (addr && await change('POST', `${pool}/instances`, { addr })) field.value = '';
+    });
+    lists[pool].addEventListener('click', ({ target }) => {
+      if (target.dataset.method) act(pool, target);
+    });
+  }
+
+  async function act(pool, button) {
+    const { method, path, body, confirm } = button.dataset;
+    if (confirm && !button.classList.contains('armed')) {
+      const label = button.textContent;
+      button.classList.add('armed');
+      button.textContent = 'Really remove?';
+      setTimeout(() => { button.classList.remove('armed'); button.textContent = label; }, CONFIRM_MS);
+      return;
+    }
+    const name = button.closest('.instance').dataset.id;
+    button.disabled = true;
+    await change(method, `${pool}/instances/${encodeURIComponent(name)}${path}`, body && JSON.parse(body));
+    button.disabled = false;
+  }
+
+  lock(!token());
+
+  /** Brings the controls up to date with the pools. */
+  return (state) => {
+    if (!token()) return;
+    for (const pool of POOLS) {
+      const known = state.pools[pool];
+      if (!known) continue;
+      const names = [...new Set([...strategies, known.strategy])];
+      const select = selects[pool];
+      if (names.join() !== [...select.options].map(({ value }) => value).join()) {
+        select.replaceChildren(...names.map((name) => {
+          const option = make('option', '', strategyName(name));
+          option.value = name;
+          return option;
+        }));
+      }
+      if (document.activeElement !== select && select.value !== known.strategy) select.value = known.strategy;
+      for (const card of lists[pool].children) buttons(card);
+    }
+  };
+}
+
+function buttons(card) {
+  const row = card.querySelector('.acts');
+  const wanted = changesOf(card.dataset.state);
+  if (row.dataset.state === card.dataset.state) return;
+  row.dataset.state = card.dataset.state;
+  row.replaceChildren(...wanted.map(([label, method, path, body, confirm]) => {
+    const button = make('button', 'quiet small', label);
+    button.type = 'button';
+    button.setAttribute('aria-label', `${label} ${card.dataset.id}`);
+    Object.assign(button.dataset, { method, path, ...(body ? { body: JSON.stringify(body) } : {}), ...(confirm ? { confirm } : {}) });
+    return button;
+  }));
+}
