@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
+use futures_util::FutureExt as _;
 use prometheus::Registry;
 use service_kit::redis::RedisTimeouts;
 
@@ -72,13 +73,14 @@ impl ImportArgs {
         let imports = imports(config)?;
         let (mut summary, mut conflicts) = (Vec::new(), 0);
         if let Some(rows) = &users {
-            let import = async |batch: &[&NewUser]| imports.users(batch).await;
+            // Boxed, here and by the caller: the type is nested deeper than the compiler allows.
+            let import = async |batch: &[&NewUser]| imports.users(batch).boxed_local().await;
             let counts = import_all(rows, import, &mut report).await?;
             summary.push(summarize(&rows.file, &counts));
             conflicts += counts.conflicts;
         }
         if let Some(rows) = &products {
-            let import = async |batch: &[&NewProduct]| imports.products(batch).await;
+            let import = async |batch: &[&NewProduct]| imports.products(batch).boxed_local().await;
             let counts = import_all(rows, import, &mut report).await?;
             summary.push(summarize(&rows.file, &counts));
             conflicts += counts.conflicts;
