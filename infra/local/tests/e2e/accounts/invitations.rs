@@ -65,8 +65,8 @@ async fn a_user_sets_its_first_password(
     let user: User = accepted.json();
     assert_eq!((user.id.as_str(), user.role), ("guest-1", Role::Instructor));
     ensure!(log_in(api, "guest-1", PASSWORD).await?.status == 200);
-    let page = format!("{}?object=guest-1&limit=100", "/api/v1/audit");
-    let page: Value = with_token(api, Method::GET, &page, admin).await?.json();
+    let page = "/api/v1/audit?object=guest-1&limit=100";
+    let page: Value = with_token(api, Method::GET, page, admin).await?.json();
     let entries = page["entries"].as_array().context("entries")?;
     let found = |action: &str| entries.iter().find(|entry| entry["action"] == action).cloned();
     assert_eq!(found("user_invited").context("invited")?["actor"], "root");
@@ -118,7 +118,7 @@ async fn codes_that_cannot_be_used_look_alike(
     let unknown = format!("inv_{}", "0".repeat(64));
     let mut details = Vec::new();
     for code in
-        [&replaced, &expired, &of_disabled, &of_deleted, &unknown, "", "inv_", "\0", "' OR 1=1 --"]
+        ["", "inv_", "\0", "' OR 1=1 --", &replaced, &expired, &of_disabled, &of_deleted, &unknown]
     {
         // Too weak: that is not said of a code that cannot be used.
         for password in [PASSWORD, "weak"] {
