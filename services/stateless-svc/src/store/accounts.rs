@@ -279,7 +279,7 @@ impl Accounts {
                 return Ok(Err(ChangeError::LastAdmin));
             }
             revocations::revoke(&transaction, id).await?;
-            invitations::end(&transaction, id, None).await?;
+            end_invitation(&transaction, id, None).await?;
             let before = Some(snapshot(&before));
             let entry = Entry { before, ..Entry::new(Action::UserDeleted, id) };
             audit::record(&transaction, by, entry).await?;
@@ -378,4 +378,17 @@ fn account(row: &Row) -> Result<Account, StoreError> {
             .map_err(StoreError::row)?
             .is_some(),
     })
+}
+
+/// Deletes the invitation of a locked user, or just the one with this hash. Whether there was one.
+async fn end_invitation(
+    change: &Transaction<'_>,
+    user: &Username,
+    hash: Option<&[u8; 32]>,
+) -> Result<bool, tokio_postgres::Error> {
+    let sql = "DELETE FROM invitations WHERE user_id = $1 AND ($2::bytea IS NULL OR hash = $2)";
+    let hash = hash.map(|hash| &hash[..]);
+    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
+        [(&user.as_str(), Type::TEXT), (&hash, Type::BYTEA)];
+    Ok(change.execute_typed(sql, &parameters).await? == 1)
 }

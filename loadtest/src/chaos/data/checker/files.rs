@@ -1,7 +1,7 @@
 //! Checks one file: its bytes, and whether its owner has it.
 
+use super::facts::{Facts, account};
 use super::violation::{Breach, Violation};
-use super::{Facts, account};
 use crate::chaos::data::ledger::{Act, Audited, Entry, FileNumber, FileSeen, Outcome, Seen};
 
 /// Checks all acts on a file: `entries`, with the lists of its owner.

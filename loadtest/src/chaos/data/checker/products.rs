@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use super::facts::{Facts, Oldest};
 use super::timeline::Timeline;
 use super::violation::{Breach, Violation};
-use super::{Facts, Oldest};
 use crate::chaos::data::ledger::{
     Act, Audited, Entry, Name, Outcome, ProductNumber, ProductSeen, Seen,
 };

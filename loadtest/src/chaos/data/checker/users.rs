@@ -1,7 +1,7 @@
 //! Checks one user who registered during the run.
 
+use super::facts::{Facts, account};
 use super::violation::{Breach, Violation};
-use super::{Facts, account};
 use crate::chaos::data::ledger::{Act, Audited, Entry, Name, Outcome};
 
 /// Checks all acts on an account.

@@ -1,10 +1,9 @@
 //! Invitations, with which users without a password set one.
 
 use proto_contracts::accounts::INVITATION_S;
-use tokio_postgres::Transaction;
 use tokio_postgres::types::{ToSql, Type};
 
-use super::{Accounts, account};
+use super::{Accounts, account, end_invitation};
 use crate::domain::account::{Account, Username};
 use crate::domain::audit::{Action, Entry, Initiator};
 use crate::domain::invitation::{Invitation, InvitationCode};
@@ -103,7 +102,7 @@ impl Accounts {
                 Ok(None) => return Ok(Ok(None)),
                 Err(error) => return Ok(Err(error)),
             };
-            if !end(&change, &found.id, Some(&hash)).await? {
+            if !end_invitation(&change, &found.id, Some(&hash)).await? {
                 return Ok(Ok(None));
             }
             let sql = "UPDATE users SET password_hash = $2 WHERE id = $1";
@@ -128,17 +127,4 @@ impl Accounts {
         let sql = "DELETE FROM invitations WHERE expires_at < now()";
         self.run(async |client| client.execute_typed(sql, &[]).await).await
     }
-}
-
-/// Deletes the invitation of a locked user, or just the one with this hash. Whether there was one.
-pub(super) async fn end(
-    change: &Transaction<'_>,
-    user: &Username,
-    hash: Option<&[u8; 32]>,
-) -> Result<bool, tokio_postgres::Error> {
-    let sql = "DELETE FROM invitations WHERE user_id = $1 AND ($2::bytea IS NULL OR hash = $2)";
-    let hash = hash.map(|hash| &hash[..]);
-    let parameters: [(&(dyn ToSql + Sync), Type); 2] =
-        [(&user.as_str(), Type::TEXT), (&hash, Type::BYTEA)];
-    Ok(change.execute_typed(sql, &parameters).await? == 1)
 }
