@@ -26,6 +26,7 @@ use service_kit::postgres::PostgresTimeouts;
 use service_kit::redis::RedisTimeouts;
 use service_kit::server::{BindError, Server};
 use service_kit::telemetry::{Metrics, chain};
+use tokio::time::timeout;
 
 use auth_metrics::AuthMetrics;
 use config::ReplicaConfig;
@@ -50,6 +51,9 @@ use store::revocations::Revocations;
 
 /// The prefix of instance names whose number is resolved by DNS: `stateless-3`.
 pub const KIND: &str = "stateless";
+/// How long a start waits for the schema. PostgreSQL may be away, or a migration take long; then
+/// readiness shows it.
+const FIRST_MIGRATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// How often the users are counted.
 const COUNT_USERS: Duration = Duration::from_mins(1);
 
@@ -164,6 +168,12 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
         api.app_data(files.clone());
         routes::mount(api);
     })?;
+    // A gateway that did not notice the restart sends requests as soon as they are accepted, and
+    // these need the tables of this version.
+    let migrating = schema.clone();
+    let server = server.start_after(async move {
+        let _at_the_latest = timeout(FIRST_MIGRATION_TIMEOUT, migrating.first_attempt()).await;
+    });
     // Only now: an instance that cannot listen must not migrate the schema.
     let partitions = Partitions::new(postgres.clone(), config.audit_retention_months, audited);
     tokio::spawn(async {

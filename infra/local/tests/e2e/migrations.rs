@@ -3,12 +3,21 @@
 use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
+use std::pin::pin;
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
 use secrecy::ExposeSecret as _;
 use tokio_postgres::{Client, NoTls};
 
+use crate::api::Api;
 use crate::small_stack;
+use crate::until::until;
+
+/// Key of the lock under which an instance migrates.
+const MIGRATION_LOCK: i64 = 0x7461_6e64_656d;
+/// A product takes milliseconds.
+const WAITS_FOR: Duration = Duration::from_millis(500);
 
 /// What is written once a migration is applied, so that the next ones meet it: at least one row of
 /// each new table.
@@ -89,6 +98,45 @@ async fn each_migration_keeps_the_data_that_is_there() -> Result<()> {
         let is_last = Some(version) == migrations.keys().last();
         ensure!(*version < 2 || is_last || empty.is_empty(), "V{version}: no data in {empty:?}");
     }
+    stack.shutdown().await;
+    Ok(())
+}
+
+/// The gateway does not notice an instance that restarts between two health checks, and goes on
+/// sending requests to it. They wait until the tables are those of its version.
+#[tokio::test]
+async fn an_instance_accepts_requests_once_its_schema_is_current() -> Result<()> {
+    let stack = small_stack().start().await?;
+    let url = stack.database_url();
+    let (mut holder, connection) = tokio_postgres::connect(url.expose_secret(), NoTls).await?;
+    tokio::spawn(connection);
+    let (watcher, connection) = tokio_postgres::connect(url.expose_secret(), NoTls).await?;
+    tokio::spawn(connection);
+    stack.kill("stateless-1").await?;
+    // Another instance migrates meanwhile, as it were.
+    let migrating = holder.transaction().await?;
+    migrating.execute("SELECT pg_advisory_xact_lock($1)", &[&MIGRATION_LOCK]).await?;
+    let api = Api::on_instance(&stack, "stateless-1")?;
+    let started = stack.start_component("stateless-1");
+    let request = async {
+        let waits = "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted";
+        until("the instance waits for the lock", async || {
+            let waiting: i64 = watcher.query_one(waits, &[]).await?.try_get(0)?;
+            Ok((waiting > 0).then_some(()))
+        })
+        .await?;
+        // Its listener is bound before that, so the connection is established.
+        let mut response = pin!(api.get("/api/v1/stateless/products/p001"));
+        let early = tokio::time::timeout(WAITS_FOR, &mut response).await;
+        ensure!(early.is_err(), "a response before the schema is current: {early:?}");
+        migrating.commit().await?;
+        let response = response.await?;
+        ensure!(response.status == 200, "{response}");
+        Ok(())
+    };
+    let (started, requested) = tokio::join!(started, request);
+    requested?;
+    started?;
     stack.shutdown().await;
     Ok(())
 }

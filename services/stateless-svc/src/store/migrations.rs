@@ -2,12 +2,12 @@
 //! with a database that becomes reachable later.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use deadpool_postgres::{Object, Pool};
 use service_kit::health::Fault;
 use service_kit::telemetry::chain;
+use tokio::sync::watch;
 use tokio_postgres::types::Type;
 
 /// Key of the advisory lock that the migrating instance holds: "tandem" in ASCII.
@@ -22,14 +22,38 @@ mod embedded {
     refinery::embed_migrations!("migrations");
 }
 
+/// How far the migrations are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Progress {
+    /// The first attempt has not ended.
+    Begun,
+    /// An attempt failed, and there will be more.
+    Failing,
+    /// All of them are applied.
+    Done,
+}
+
 /// Whether the migrations have run. Clones share one state.
-#[derive(Clone, Debug, Default)]
-pub struct Schema(Arc<AtomicBool>);
+#[derive(Clone, Debug)]
+pub struct Schema(Arc<watch::Sender<Progress>>);
+
+impl Default for Schema {
+    fn default() -> Self {
+        Self(Arc::new(watch::Sender::new(Progress::Begun)))
+    }
+}
 
 impl Schema {
     /// Whether all migrations have been applied.
     pub fn is_current(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        *self.0.borrow() == Progress::Done
+    }
+
+    /// Waits until the first attempt to migrate has ended, successful or not.
+    pub async fn first_attempt(&self) {
+        // It ends with an error only when the sender is gone, which `self` holds.
+        let mut progress = self.0.subscribe();
+        let _ended = progress.wait_for(|progress| *progress != Progress::Begun).await;
     }
 }
 
@@ -48,10 +72,11 @@ pub async fn run_until_current(pool: Pool, schema: Schema) {
     let (mut delay, longest) = RETRY_DELAYS;
     while let Err(error) = migrate(&pool).await {
         tracing::warn!(cause = chain(&error), "schema migration failed; retrying");
+        schema.0.send_replace(Progress::Failing);
         tokio::time::sleep(delay.mul_f64(rand::random_range(0.5..=1.0))).await;
         delay = (delay * 2).min(longest);
     }
-    schema.0.store(true, Ordering::Release);
+    schema.0.send_replace(Progress::Done);
     tracing::info!("schema is up to date");
 }
 
