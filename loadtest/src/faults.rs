@@ -9,11 +9,11 @@ use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result};
-use local_stack::{Gateways, Stack};
+use local_stack::{Gateways, SmallDisk, Stack};
 use serde::Serialize;
 
 use crate::faults::args::FaultsArgs;
-use inject::ActiveFault;
+use inject::{ActiveFault, FilesDisk};
 use probes::{Probes, Seen};
 use table::{Case, Expected, Request};
 
@@ -22,6 +22,7 @@ pub mod case;
 pub mod table;
 
 mod inject;
+mod owner;
 mod probes;
 
 /// Limit for the recovery from a fault.
@@ -92,11 +93,25 @@ pub async fn faults(args: &FaultsArgs) -> Result<FaultsReport> {
         if cases.is_empty() {
             continue;
         }
+        let disk = match SmallDisk::may_mount() && cases.iter().any(|case| case.needs_disk()) {
+            true => Some(FilesDisk::mount()?),
+            false => None,
+        };
         let plan = Stack::for_tests().stateless(2).stateful(2).gateways(gateways).with_nginx();
+        let plan = match &disk {
+            None => plan,
+            Some(disk) => {
+                plan.env("stateless-svc", "FILES_URL", format!("file://{}", disk.files().display()))
+            }
+        };
         let stack = plan.start().await.context("the system does not start")?;
         for case in cases {
             let begin = Instant::now();
-            let found = try_case(&stack, case).await.with_context(|| case.name())?;
+            if case.needs_disk() && disk.is_none() {
+                eprintln!("{} is left out: only root may mount a disk", case.name());
+                continue;
+            }
+            let found = try_case(&stack, disk.as_ref(), case).await.with_context(|| case.name())?;
             eprintln!("{} took {:.1} s", case.name(), begin.elapsed().as_secs_f64());
             observed.extend(found);
         }
@@ -105,13 +120,13 @@ pub async fn faults(args: &FaultsArgs) -> Result<FaultsReport> {
     Ok(FaultsReport { observed })
 }
 
-async fn try_case(stack: &Stack, case: &Case) -> Result<Vec<Observed>> {
+async fn try_case(stack: &Stack, disk: Option<&FilesDisk>, case: &Case) -> Result<Vec<Observed>> {
     let probes = Probes::prepare(stack, case.part).await?;
-    let active = ActiveFault::inject(stack, case).await?;
+    let active = ActiveFault::inject(stack, disk, case).await?;
     let at_first = probes.send().await;
     tokio::time::sleep(case.detected_after).await;
     let then = probes.send().await;
-    active.end(stack).await?;
+    active.end(stack, disk).await?;
     recover(&probes).await?;
     let expected = |request, at_first| {
         case.row(request).map(|row| if at_first { row.at_first } else { row.then })

@@ -25,10 +25,12 @@ pub enum Part {
     RedisCache,
     /// The only PostgreSQL.
     Postgres,
+    /// The folder with the content of users' files, which all stateless instances share.
+    Files,
 }
 
 impl Part {
-    /// Its name in the local stack.
+    /// Its name in the local stack, if it is a process.
     pub(super) const fn component(self) -> &'static str {
         match self {
             Self::StatefulInstance => "stateful-1",
@@ -39,6 +41,7 @@ impl Part {
             Self::RedisSessions => "redis-sessions",
             Self::RedisCache => "redis-cache",
             Self::Postgres => "postgres",
+            Self::Files => "files",
         }
     }
 
@@ -53,6 +56,7 @@ impl Part {
             Self::RedisSessions => "Redis, sessions",
             Self::RedisCache => "Redis, cache",
             Self::Postgres => "PostgreSQL",
+            Self::Files => "storage of files",
         }
     }
 }
@@ -66,8 +70,10 @@ pub enum Fault {
     Hung,
     /// Paused for 450 ms of every 500 ms.
     Slow,
-    /// Redis is at its memory limit.
+    /// Redis is at its memory limit, or the disk is full.
     Full,
+    /// A folder can neither be read nor written.
+    Unusable,
 }
 
 impl Fault {
@@ -77,6 +83,7 @@ impl Fault {
             Self::Hung => "hung",
             Self::Slow => "slow",
             Self::Full => "full",
+            Self::Unusable => "unusable",
         }
     }
 }
@@ -94,12 +101,26 @@ pub enum Request {
     Keyed,
     /// A POST of a message without one.
     Unkeyed,
+    /// A reservation of a product with an `Idempotency-Key`.
+    Reserve,
+    /// An upload of a file with an `Idempotency-Key`.
+    Upload,
+    /// A GET of a file's content.
+    Download,
 }
 
 impl Request {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::Stateless, Self::Products, Self::Read, Self::Keyed, Self::Unkeyed];
+    pub const ALL: [Self; 8] = [
+        Self::Stateless,
+        Self::Products,
+        Self::Read,
+        Self::Keyed,
+        Self::Unkeyed,
+        Self::Reserve,
+        Self::Upload,
+        Self::Download,
+    ];
 
     /// Its name in the table.
     pub(super) const fn name(self) -> &'static str {
@@ -109,6 +130,9 @@ impl Request {
             Self::Read => "GET of a session",
             Self::Keyed => "write with a key",
             Self::Unkeyed => "write without a key",
+            Self::Reserve => "reservation with a key",
+            Self::Upload => "upload with a key",
+            Self::Download => "download",
         }
     }
 }
@@ -193,6 +217,11 @@ impl Case {
 
     pub(super) fn needs(&self) -> Gateways {
         if self.part == Part::OneOfTwoGateways { Gateways::Two } else { Gateways::One }
+    }
+
+    /// Whether it needs a file system of its own, which only root may mount.
+    pub(super) fn needs_disk(&self) -> bool {
+        self.part == Part::Files && self.fault == Fault::Full
     }
 
     pub(super) fn row(&self, request: Request) -> Option<&Row> {

@@ -1,12 +1,14 @@
 //! Injects a fault and undoes it.
 
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result};
-use local_stack::Stack;
+use local_stack::{SmallDisk, Stack};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
+use tempfile::TempDir;
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -15,6 +17,8 @@ use crate::faults::table::{Case, Fault, Part};
 /// How long a slow process is paused and then runs, in turn.
 const PAUSED: Duration = Duration::from_millis(450);
 const RUNNING: Duration = Duration::from_millis(50);
+/// Size of the disk of users' files: more than the probes upload, and quick to fill.
+const DISK_MIB: u32 = 16;
 /// `maxmemory` of a full Redis: less than it already uses.
 const FULL: &str = "1mb";
 
@@ -25,10 +29,18 @@ pub(super) enum ActiveFault {
     Slow(&'static str, watch::Sender<bool>, JoinHandle<()>),
     /// The URL of the Redis, and its `maxmemory` before.
     Full(String, String),
+    /// The disk of users' files.
+    FullDisk,
+    /// The folder that was replaced by a file.
+    Replaced(PathBuf),
 }
 
 impl ActiveFault {
-    pub(super) async fn inject(stack: &Stack, case: &Case) -> Result<Self> {
+    pub(super) async fn inject(
+        stack: &Stack,
+        disk: Option<&FilesDisk>,
+        case: &Case,
+    ) -> Result<Self> {
         let component = case.part.component();
         match case.fault {
             Fault::Killed => {
@@ -44,6 +56,17 @@ impl ActiveFault {
                 let (stop, stopped) = watch::channel(false);
                 Ok(Self::Slow(component, stop, tokio::spawn(slow_down(pid, stopped))))
             }
+            Fault::Full if case.part == Part::Files => {
+                disk.context("there is no disk to fill")?.fill()?;
+                Ok(Self::FullDisk)
+            }
+            // Permissions would not keep root out.
+            Fault::Unusable => {
+                let folder = files(stack, disk);
+                std::fs::rename(&folder, aside(&folder)).context("cannot move the folder")?;
+                std::fs::write(&folder, "").context("cannot replace the folder")?;
+                Ok(Self::Replaced(folder))
+            }
             Fault::Full => {
                 let url = match case.part {
                     Part::RedisCache => stack.redis_cache_url(),
@@ -55,7 +78,7 @@ impl ActiveFault {
         }
     }
 
-    pub(super) async fn end(self, stack: &Stack) -> Result<()> {
+    pub(super) async fn end(self, stack: &Stack, disk: Option<&FilesDisk>) -> Result<()> {
         match self {
             Self::Killed(component) => Ok(stack.start_component(component).await?),
             Self::Hung(component) => Ok(stack.resume(component)?),
@@ -66,8 +89,51 @@ impl ActiveFault {
                 Ok(stack.resume(component)?)
             }
             Self::Full(url, before) => swap_memory(&url, &before).await.map(drop),
+            Self::FullDisk => Ok(disk.context("there is no disk to free")?.free()?),
+            Self::Replaced(folder) => {
+                std::fs::remove_file(&folder).context("cannot remove the file")?;
+                std::fs::rename(aside(&folder), &folder).context("cannot move the folder back")
+            }
         }
     }
+}
+
+/// A small disk for users' files, mounted in a temporary folder.
+pub(super) struct FilesDisk {
+    disk: SmallDisk,
+    // Dropped after the disk, which is mounted on it.
+    folder: TempDir,
+}
+
+impl FilesDisk {
+    /// Mounts it.
+    pub(super) fn mount() -> Result<Self> {
+        let folder = tempfile::tempdir().context("cannot make a folder")?;
+        Ok(Self { disk: SmallDisk::mount(folder.path(), DISK_MIB)?, folder })
+    }
+
+    /// The folder of files on it, which the services make.
+    pub(super) fn files(&self) -> PathBuf {
+        self.folder.path().join("files")
+    }
+
+    fn fill(&self) -> Result<()> {
+        Ok(self.disk.fill()?)
+    }
+
+    fn free(&self) -> Result<()> {
+        Ok(self.disk.free()?)
+    }
+}
+
+/// The folder of users' files.
+fn files(stack: &Stack, disk: Option<&FilesDisk>) -> PathBuf {
+    disk.map_or_else(|| stack.files(), FilesDisk::files)
+}
+
+/// Where a folder is meanwhile.
+fn aside(folder: &Path) -> PathBuf {
+    folder.with_extension("aside")
 }
 
 /// Pauses a process for nine tenths of the time.

@@ -5,15 +5,14 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::join_all;
-use http::HeaderValue;
 use local_stack::Stack;
-use proto_contracts::headers::{IDEMPOTENCY_KEY, SERVED_BY};
+use proto_contracts::headers::SERVED_BY;
 use proto_contracts::stateful::{CreateSession, PostMessage, Session};
 use proto_contracts::{Endpoint, SessionId};
 use tokio::time::timeout;
-use uuid::Uuid;
 
 use crate::client::{CallError, Client, Response, ScenarioRequest};
+use crate::faults::owner::{Owner, with_key};
 use crate::faults::table::{Outcome, Part, Request};
 use crate::request;
 use crate::scenario::{Scenario as _, UncachedPages, problem_code};
@@ -33,15 +32,17 @@ pub(super) struct Seen {
     pub(super) took: Duration,
 }
 
-/// The sessions that the requests use.
+/// The sessions and data that the requests use.
 pub(super) struct Probes {
     target: Arc<Target>,
     sessions: Vec<SessionId>,
+    owner: Owner,
 }
 
 impl Probes {
     /// Creates sessions. If a stateful instance is to fail, it is the home of all of them.
     pub(super) async fn prepare(stack: &Stack, part: Part) -> Result<Self> {
+        let owner = Owner::register(stack).await?;
         let https = stack.urls().https.context("Nginx runs")?;
         let target =
             Arc::new(Target::resolve(&https, Some(&stack.ca_path()), Reach::ThisMachine).await?);
@@ -67,7 +68,7 @@ impl Probes {
                 serde_json::from_slice::<Session>(&created.body).context("no session")?.session_id,
             );
             if sessions.len() == OF_EACH {
-                return Ok(Self { target, sessions });
+                return Ok(Self { target, sessions, owner });
             }
         }
         ensure!(
@@ -75,7 +76,7 @@ impl Probes {
             "too few sessions have their home at {}",
             part.component()
         );
-        Ok(Self { target, sessions })
+        Ok(Self { target, sessions, owner })
     }
 
     /// Sends requests of each kind concurrently, each over its own connection.
@@ -89,13 +90,31 @@ impl Probes {
     async fn send_one(&self, kind: Request, session: &SessionId) -> Seen {
         let begin = Instant::now();
         let mut client = Client::new(Arc::clone(&self.target));
-        let outcome = match timeout(REQUEST_TIMEOUT, client.send(request_of(kind, session))).await {
-            Err(_elapsed) => Outcome::NoResponse,
-            Ok(Err(CallError::Connect(_))) => Outcome::NoConnection,
-            Ok(Err(CallError::Broken(_))) => Outcome::Broken,
-            Ok(Ok(response)) => outcome_of(&response),
-        };
+        let outcome =
+            match timeout(REQUEST_TIMEOUT, client.send(self.request_of(kind, session))).await {
+                Err(_elapsed) => Outcome::NoResponse,
+                Ok(Err(CallError::Connect(_))) => Outcome::NoConnection,
+                Ok(Err(CallError::Broken(_))) => Outcome::Broken,
+                Ok(Ok(response)) => outcome_of(&response),
+            };
         Seen { outcome, took: begin.elapsed() }
+    }
+
+    fn request_of(&self, kind: Request, session: &SessionId) -> ScenarioRequest {
+        let path = |endpoint: Endpoint| {
+            endpoint.templates().canonical.replace("{session_id}", &session.expose())
+        };
+        let message = PostMessage { message: "what happens now?".to_owned() };
+        match kind {
+            Request::Stateless => request::get(Endpoint::Info.templates().canonical),
+            Request::Products => UncachedPages::new().next().1,
+            Request::Read => request::get(&path(Endpoint::Session)),
+            Request::Unkeyed => request::post(&path(Endpoint::Messages), &message),
+            Request::Keyed => with_key(request::post(&path(Endpoint::Messages), &message)),
+            Request::Reserve => self.owner.reserve(),
+            Request::Upload => with_key(self.owner.upload()),
+            Request::Download => self.owner.download(),
+        }
     }
 }
 
@@ -104,26 +123,4 @@ fn outcome_of(response: &Response) -> Outcome {
         return Outcome::Served;
     }
     problem_code(response).map_or(Outcome::Status(response.status.as_u16()), Outcome::Problem)
-}
-
-fn request_of(kind: Request, session: &SessionId) -> ScenarioRequest {
-    let path = |endpoint: Endpoint| {
-        endpoint.templates().canonical.replace("{session_id}", &session.expose())
-    };
-    let message = PostMessage { message: "what happens now?".to_owned() };
-    match kind {
-        Request::Stateless => request::get(Endpoint::Info.templates().canonical),
-        Request::Products => UncachedPages::new().next().1,
-        Request::Read => request::get(&path(Endpoint::Session)),
-        Request::Unkeyed => request::post(&path(Endpoint::Messages), &message),
-        Request::Keyed => {
-            let mut request = request::post(&path(Endpoint::Messages), &message);
-            let key = HeaderValue::from_str(&Uuid::new_v4().to_string());
-            // A UUID is always a valid header value.
-            request
-                .headers_mut()
-                .extend(key.ok().map(|key| (http::HeaderName::from_static(IDEMPOTENCY_KEY), key)));
-            request
-        }
-    }
 }

@@ -16,9 +16,15 @@ const NOTHING: &str = "nothing failed";
 const YES: &str = "yes";
 const SLOWLY: &str = "slowly: about 0.5 s for each step";
 const WITH_ITS_KEY: &str = "yes, with the same key";
+const YES_BY_KEY: &str = "yes; a write with the same key";
+const UNCHANGED: &str = "yes, nothing was changed";
 const UNKNOWN: &str = "no: the outcome is unknown";
 
-const STATELESS: &[Request] = &[Request::Stateless, Request::Products];
+const STATELESS: &[Request] =
+    &[Request::Stateless, Request::Products, Request::Reserve, Request::Upload, Request::Download];
+const FILES: &[Request] = &[Request::Upload, Request::Download];
+const NEED_POSTGRES: &[Request] =
+    &[Request::Products, Request::Reserve, Request::Upload, Request::Download];
 const WRITES: &[Request] = &[Request::Keyed, Request::Unkeyed];
 const STATEFUL: &[Request] = &[Request::Read, Request::Keyed, Request::Unkeyed];
 
@@ -50,6 +56,10 @@ const SERVED_AWAY_OR_LATE: &[Outcome] = &[
     Outcome::Problem(ErrorCode::SessionStoreUnavailable),
     Outcome::Problem(ErrorCode::UpstreamTimeout),
 ];
+const CACHE_AWAY: &[Outcome] = &[Outcome::Problem(ErrorCode::CacheUnavailable)];
+const SERVED_OR_CACHE_AWAY: &[Outcome] =
+    &[Outcome::Served, Outcome::Problem(ErrorCode::CacheUnavailable)];
+const FILES_AWAY: &[Outcome] = &[Outcome::Problem(ErrorCode::FileStorageUnavailable)];
 const DATABASE_AWAY: &[Outcome] = &[Outcome::Problem(ErrorCode::DatabaseUnavailable)];
 
 /// Every case, in the order of the table.
@@ -111,13 +121,18 @@ pub const CASES: &[Case] = &[
         detected_after: DETECTED,
         rows: &[
             Row {
-                requests: &[Request::Stateless, Request::Products, Request::Read],
+                requests: &[
+                    Request::Stateless,
+                    Request::Products,
+                    Request::Read,
+                    Request::Download,
+                ],
                 at_first: Expected { outcomes: UPSTREAM_FAILED, after: "at once" },
                 then: Expected { outcomes: UPSTREAM_FAILED, after: "at once" },
                 repeat: YES,
             },
             Row {
-                requests: WRITES,
+                requests: &[Request::Keyed, Request::Unkeyed, Request::Reserve, Request::Upload],
                 at_first: Expected { outcomes: UPSTREAM_FAILED, after: "at once" },
                 then: Expected { outcomes: UPSTREAM_FAILED, after: "at once" },
                 repeat: "with the same key; without one the outcome is unknown",
@@ -242,54 +257,125 @@ pub const CASES: &[Case] = &[
     Case {
         part: Part::RedisCache,
         fault: Fault::Killed,
-        detected_after: DETECTED,
-        rows: &[slow(&[Request::Products], "at once, from PostgreSQL")],
+        detected_after: LONG,
+        rows: &[
+            slow(&[Request::Products], "at once, from PostgreSQL"),
+            Row {
+                requests: &[Request::Reserve],
+                at_first: Expected { outcomes: CACHE_AWAY, after: "after 8 s" },
+                then: Expected { outcomes: CACHE_AWAY, after: "at once" },
+                repeat: UNCHANGED,
+            },
+            all(FILES, "as usual"),
+        ],
     },
     Case {
         part: Part::RedisCache,
         fault: Fault::Hung,
-        detected_after: DETECTED,
-        rows: &[slow(&[Request::Products], "within 0.3 s, from PostgreSQL")],
+        detected_after: LONG,
+        rows: &[
+            slow(&[Request::Products], "within 0.3 s, from PostgreSQL"),
+            Row {
+                requests: &[Request::Reserve],
+                at_first: Expected { outcomes: CACHE_AWAY, after: "within 9 s" },
+                then: Expected { outcomes: CACHE_AWAY, after: "within 2 s" },
+                repeat: UNCHANGED,
+            },
+            all(FILES, "as usual"),
+        ],
     },
     Case {
         part: Part::RedisCache,
         fault: Fault::Slow,
         detected_after: DETECTED,
-        rows: &[slow(&[Request::Products], "within 0.3 s, from PostgreSQL")],
+        rows: &[
+            slow(&[Request::Products], "within 0.3 s, from PostgreSQL"),
+            Row {
+                requests: &[Request::Reserve],
+                at_first: Expected { outcomes: SERVED_OR_CACHE_AWAY, after: "within 9 s" },
+                then: Expected { outcomes: SERVED_OR_CACHE_AWAY, after: "within 9 s" },
+                repeat: UNCHANGED,
+            },
+            all(FILES, "as usual"),
+        ],
     },
     Case {
         part: Part::RedisCache,
         fault: Fault::Full,
         detected_after: DETECTED,
-        rows: &[all(&[Request::Products], "at once: it evicts")],
+        rows: &[all(&[Request::Products, Request::Reserve], "at once: it evicts")],
     },
     Case {
         part: Part::Postgres,
         fault: Fault::Killed,
         detected_after: LONG,
-        rows: &[Row {
-            requests: &[Request::Products],
-            at_first: Expected { outcomes: DATABASE_AWAY, after: "after 8 s" },
-            then: Expected { outcomes: DATABASE_AWAY, after: "at once" },
-            repeat: YES,
-        }],
+        rows: &[
+            Row {
+                requests: &[Request::Products, Request::Reserve, Request::Upload],
+                at_first: Expected { outcomes: DATABASE_AWAY, after: "after 8 s" },
+                then: Expected { outcomes: DATABASE_AWAY, after: "at once" },
+                repeat: YES_BY_KEY,
+            },
+            Row {
+                requests: &[Request::Download],
+                at_first: Expected { outcomes: DATABASE_AWAY, after: "at once" },
+                then: Expected { outcomes: DATABASE_AWAY, after: "at once" },
+                repeat: YES,
+            },
+        ],
     },
     Case {
         part: Part::Postgres,
         fault: Fault::Hung,
         detected_after: LONG,
-        rows: &[Row {
-            requests: &[Request::Products],
-            at_first: Expected { outcomes: DATABASE_AWAY, after: "within 12 s" },
-            then: Expected { outcomes: DATABASE_AWAY, after: "within 2 s" },
-            repeat: YES,
-        }],
+        rows: &[
+            Row {
+                requests: &[Request::Products, Request::Reserve, Request::Upload],
+                at_first: Expected { outcomes: DATABASE_AWAY, after: "within 12 s" },
+                then: Expected { outcomes: DATABASE_AWAY, after: "within 2 s" },
+                repeat: YES_BY_KEY,
+            },
+            Row {
+                requests: &[Request::Download],
+                at_first: Expected { outcomes: DATABASE_AWAY, after: "within 2 s" },
+                then: Expected { outcomes: DATABASE_AWAY, after: "within 2 s" },
+                repeat: YES,
+            },
+        ],
     },
     Case {
         part: Part::Postgres,
         fault: Fault::Slow,
         detected_after: DETECTED,
-        rows: &[slow(&[Request::Products], SLOWLY)],
+        rows: &[slow(NEED_POSTGRES, SLOWLY)],
+    },
+    Case {
+        part: Part::Files,
+        fault: Fault::Unusable,
+        detected_after: DETECTED,
+        rows: &[
+            Row {
+                requests: FILES,
+                at_first: Expected { outcomes: FILES_AWAY, after: "at once" },
+                then: Expected { outcomes: FILES_AWAY, after: "at once" },
+                repeat: YES_BY_KEY,
+            },
+            all(&[Request::Products, Request::Reserve], "as usual"),
+        ],
+    },
+    Case {
+        part: Part::Files,
+        fault: Fault::Full,
+        detected_after: DETECTED,
+        rows: &[
+            Row {
+                requests: &[Request::Upload],
+                at_first: Expected { outcomes: FILES_AWAY, after: "at once" },
+                then: Expected { outcomes: FILES_AWAY, after: "at once" },
+                repeat: UNCHANGED,
+            },
+            all(&[Request::Products, Request::Reserve, Request::Download], "as usual"),
+        ],
     },
     Case {
         part: Part::OneOfTwoGateways,
