@@ -1,7 +1,10 @@
 //! Each kind of violation is found, and nothing that an unknown outcome or an overlap explains.
 
+use std::time::Duration;
+
 use super::*;
-use crate::chaos::data::ledger::{FileSeen, Outcome, ProductSeen, Via};
+use crate::chaos::data::ledger::{Audited, FileSeen, Outcome, ProductSeen, Via};
+use crate::chaos::ledger::Interval;
 
 const STOCK: i32 = 10;
 /// When clients have stopped, in seconds.
