@@ -19,6 +19,7 @@ use table::{Case, Expected, Request};
 
 pub mod args;
 pub mod case;
+pub mod markdown;
 pub mod table;
 
 mod inject;

@@ -164,7 +164,7 @@ async fn run_rollout(args: &RolloutArgs) -> Result<Verdict, Failure> {
 
 async fn run_faults(args: &FaultsArgs) -> Result<Verdict, Failure> {
     if args.table {
-        write!(std::io::stdout().lock(), "{}", faults::table::markdown())
+        write!(std::io::stdout().lock(), "{}", faults::markdown::table())
             .context("cannot write to standard output")
             .map_err(Failure::Run)?;
         return Ok(Verdict::Clean);
