@@ -150,6 +150,8 @@ fn rates_count_lost_sessions_and_failures() {
     let mut upstreams = Upstream::start_all(["stateful-1", "stateful-2"]);
     let gateway = Setup::new().stateful(&upstreams).start();
     let mut stream = gateway.listen("?types=rates&pool=stateful");
+    // What is counted from now on is in a later one.
+    stream.find("the first second", |event| rates(event, PoolName::Stateful));
     upstreams.iter().for_each(|upstream| upstream.act(Act::Respond(404, Vec::new(), "{}")));
     let get = |gateway: &TestGateway| {
         gateway.send(&Request::get(&session_path(AffinityKey::from_bits(1))))

@@ -2,11 +2,15 @@
 
 use std::io::{BufRead, BufReader, Read};
 use std::net::TcpStream;
+use std::time::{Duration, Instant};
 
 use proto_contracts::control::Event;
 
 use crate::client::{Connection, Request, read_head, read_line};
 use crate::testbed::{TOKEN, TestGateway};
+
+/// An event that does not come within this time will not come.
+const LONGEST: Duration = Duration::from_secs(60);
 
 /// A stream of the gateway's events.
 pub(crate) struct EventStream {
@@ -74,7 +78,9 @@ impl EventStream {
     /// The next event for which `look` returns a value.
     #[track_caller]
     pub(crate) fn find<T>(&mut self, what: &str, mut look: impl FnMut(&Event) -> Option<T>) -> T {
+        let begin = Instant::now();
         loop {
+            assert!(begin.elapsed() < LONGEST, "no such event: {what}");
             let event = self.next().unwrap_or_else(|| panic!("the stream ends before: {what}"));
             if let Some(found) = look(&event) {
                 return found;
