@@ -243,11 +243,10 @@ async fn a_reader_who_wrote_nothing_is_served(replicated: &Replicated) -> Result
     Ok(())
 }
 
-/// A change that is recorded nowhere is acknowledged when no replica that lacks it is read any more:
-/// here, when it is replayed. Meanwhile the other instance has a way to Redis, and knows of nothing.
+/// A change that is recorded nowhere is acknowledged when no replica that lacks it is read any
+/// more: here, when it is replayed.
 async fn a_change_is_known_also_without_the_cache(replicated: &Replicated) -> Result<()> {
     let Replicated { stack, instances, .. } = replicated;
-    // Both instances know of a position.
     replicated.resume().await?;
     replicated.until_served().await?;
     replicated.pause().await?;

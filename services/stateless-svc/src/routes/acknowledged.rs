@@ -1,5 +1,5 @@
-//! What a user has changed is recorded before the response, so that no replica which lacks the change
-//! serves that user.
+//! What a user has changed is recorded before the response, so that no replica which lacks it serves
+//! that user.
 
 use actix_web::body::MessageBody;
 use actix_web::dev::{ServiceRequest, ServiceResponse};

@@ -141,8 +141,8 @@ impl Products {
         self.database.read(|| self.try_read(locks::TRY_PAGE, &[], sql, parameters)).await
     }
 
-    /// Reads a page from the replica, if it has replayed what the primary has after trying the lock:
-    /// a page is shared by all users, and must show what any of them may know of. See ADR 30.
+    /// Reads a page from the replica, if it has replayed what the primary has after the lock: a
+    /// page is shared by all users, and must show what any of them may know of. See ADR 30.
     async fn read_page_of(
         &self,
         replica: &Replica,

@@ -32,8 +32,8 @@ const REPLAY_POLL: Duration = Duration::from_millis(20);
 /// The primary's position. What other transactions have committed is at or before it: a commit is
 /// visible once its record is flushed, unless commits are asynchronous.
 pub(super) const POSITION: &str = "\
-    SELECT ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int8 AS timeline, \
-    CASE current_setting('synchronous_commit') WHEN 'off' THEN pg_current_wal_insert_lsn() \
+    SELECT ('x' || left(pg_walfile_name(pg_current_wal_insert_lsn()), 8))::bit(32)::int8 \
+    AS timeline, CASE current_setting('synchronous_commit') WHEN 'off' THEN pg_current_wal_insert_lsn() \
     ELSE pg_current_wal_flush_lsn() END AS lsn";
 /// What a standby has replayed. Its timeline is that of the last checkpoint that it has made its
 /// own: after a promotion it is the earlier one for a while, never a later one. No row if it is no

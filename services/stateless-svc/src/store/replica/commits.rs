@@ -1,8 +1,9 @@
 //! Up to where a user may know of changes, in the cache's Redis for 60 s: what a replica must have
 //! replayed to serve that user (ADR 30).
 //!
-//! A key holds a position, or a random text while the position is unknown. It comes into being by a
-//! read alone: so a user without a key is one of whom nothing is known, not one who changed nothing.
+//! A key holds a position, or a random text while the position is unknown. It comes into being by
+//! a read alone: so a user without a key is one of whom nothing is known, not one who changed
+//! nothing.
 
 use std::time::Instant;
 
