@@ -68,7 +68,7 @@ export function mount({ form, input, keys, result }, chosen) {
     head.append(make('b', '', `${member.rank}. ${member.name}`), make('span', '', member.rank === 1 ? 'home' : ''));
     const button = make('button', 'quiet small', 'If it left');
     button.type = 'button';
-    button.setAttribute('aria-label', `What would move if ${member.name} left`);
+    button.setAttribute('aria-label', `If it left: what would move without ${member.name}`);
     const line = make('p', 'effect');
     line.setAttribute('role', 'status');
     button.addEventListener('click', () => forecast(line, key, `&without=${encodeURIComponent(member.name)}`));
