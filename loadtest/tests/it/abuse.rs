@@ -7,6 +7,7 @@ use serde_json::Value;
 
 #[test]
 fn a_hostile_client_ejects_no_instance_and_fails_no_other_request() {
+    let _processors = crate::shared_processors();
     let folder = tempfile::tempdir().expect("a folder");
     let file = folder.path().join("report.json");
     // No limit on latencies: the machine is busy with other tests.

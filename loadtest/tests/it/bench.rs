@@ -8,6 +8,7 @@ use serde_json::Value;
 
 #[test]
 fn everything_is_measured() {
+    let _processors = crate::all_processors();
     let folder = tempfile::tempdir().expect("a folder");
     let (file, page) = (folder.path().join("report.json"), folder.path().join("report.html"));
     let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
@@ -47,6 +48,7 @@ fn everything_is_measured() {
 /// With Nginx, which is always installed; `make bench` covers the other proxies.
 #[test]
 fn the_gateway_is_compared_with_a_proxy_that_does_the_same_work() {
+    let _processors = crate::all_processors();
     let folder = tempfile::tempdir().expect("a folder");
     let (file, svg) = (folder.path().join("report.json"), folder.path().join("plot.svg"));
     let proxies = ["gateway", "gateway, Pingora's proxy", "Nginx"];

@@ -15,10 +15,26 @@ mod routing;
 mod runbook;
 mod tls;
 
+use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
+
 use clap::Parser as _;
 use loadtest::cli::{Cli, Command};
 use loadtest::plan::{InvalidPlan, Plan};
 use loadtest::report::Report;
+
+/// Benchmarks use all processors, so that beside them a request may fail by a timeout alone. Tests
+/// in which none may fail share the processors with each other.
+static PROCESSORS: RwLock<()> = RwLock::new(());
+
+/// For a benchmark.
+fn all_processors() -> RwLockWriteGuard<'static, ()> {
+    PROCESSORS.write().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// For a test in which no request may fail.
+fn shared_processors() -> RwLockReadGuard<'static, ()> {
+    PROCESSORS.read().unwrap_or_else(PoisonError::into_inner)
+}
 
 /// The plan of a command line.
 async fn plan(target: &str, options: &str) -> Result<Plan, InvalidPlan> {

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 #[test]
 fn no_request_fails_while_everything_is_replaced() {
+    let _processors = crate::shared_processors();
     let folder = tempfile::tempdir().expect("a folder");
     let (file, page) = (folder.path().join("report.json"), folder.path().join("report.html"));
     // A light load, so that a busy machine causes no timeouts.

@@ -37,6 +37,7 @@ fn run(runbook: &Path) -> (Option<i32>, Value) {
 
 #[test]
 fn every_command_of_the_runbook_runs_and_every_promise_holds() {
+    let _processors = crate::shared_processors();
     let (status, report) = run(&repository().join("docs/RUNBOOK.md"));
     assert_eq!((status, &report["wrong"]), (Some(0), &serde_json::json!([])));
     let sections = report["sections"].as_array().expect("sections");
