@@ -20,6 +20,7 @@ pub mod health;
 pub mod http_client;
 pub mod idempotency;
 mod internal;
+pub mod members;
 pub mod origin;
 pub mod outage;
 pub mod postgres;

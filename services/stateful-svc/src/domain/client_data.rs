@@ -8,16 +8,15 @@ use std::sync::Arc;
 
 use proto_contracts::stateful::MAX_CLIENT_DATA_BYTES;
 use serde_json::value::RawValue;
+use service_kit::members::Members;
 
 use super::conversation::ClientName;
 
 mod compact;
 mod invalid;
-mod members;
 mod merge;
 
 pub use invalid::{InvalidClientData, JsonFault, Unreadable};
-use members::Members;
 
 /// A JSON object of at most [`MAX_CLIENT_DATA_BYTES`] bytes and
 /// [`MAX_CLIENT_DATA_DEPTH`](proto_contracts::stateful::MAX_CLIENT_DATA_DEPTH) levels, without

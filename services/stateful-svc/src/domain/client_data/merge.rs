@@ -3,8 +3,7 @@
 use std::collections::HashMap;
 
 use serde_json::value::RawValue;
-
-use super::members::Members;
+use service_kit::members::Members;
 
 /// The target after the patch.
 pub(super) fn merged(

@@ -6,17 +6,17 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-/// The members of an object in their order. Their names are known to be unique.
-pub(super) struct Members<'a>(pub(super) Vec<(String, &'a RawValue)>);
+/// The members of an object in their order, repeated ones among them.
+pub struct Members<'a>(pub Vec<(String, &'a RawValue)>);
 
 impl<'a> Members<'a> {
     /// The members of this value; `None` when it is not an object.
-    pub(super) fn of(json: &'a RawValue) -> Option<Self> {
+    pub fn of(json: &'a RawValue) -> Option<Self> {
         serde_json::from_str(json.get()).ok()
     }
 
-    /// The member with this name.
-    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+    /// The first member with this name.
+    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.0.iter().find(|(own, _)| own == name).map(|(_, value)| *value)
     }
 }
