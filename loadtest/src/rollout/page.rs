@@ -44,16 +44,7 @@ impl ToPage for RolloutReport {
         let plot = plots::timeline(&spans, &load.failed_by_second, load.duration_s)?;
         page.plot(&plot, "Above: when each operation ran. Below: requests that failed.");
         page.section("Operations");
-        let counts = [
-            ("rolling restarts, stateless", operations.stateless_rolls),
-            ("rolling restarts, stateful", operations.stateful_rolls),
-            ("scaled 2 → 4 → 2, stateless", operations.stateless_scales),
-            ("scaled 2 → 4 → 2, stateful", operations.stateful_scales),
-            ("mistakes", operations.mistakes),
-            ("configuration reloads", operations.reloads),
-            ("gateway upgrades", operations.upgrades),
-        ];
-        page.facts(counts.map(|(name, count)| (name, count.to_string())));
+        page.facts(operations.counts().map(|(name, count)| (name, count.to_string())));
         let p99s = [
             ("undisturbed", p99s.quiet_ms),
             ("during stateless restarts", p99s.rolling_stateless_ms),

@@ -48,6 +48,21 @@ impl Operations {
     }
 }
 
+impl Operations {
+    /// The counts by their names in the report.
+    pub(super) fn counts(&self) -> [(&'static str, u64); 7] {
+        [
+            ("rolling restarts, stateless", self.stateless_rolls),
+            ("rolling restarts, stateful", self.stateful_rolls),
+            ("scaled 2 → 4 → 2, stateless", self.stateless_scales),
+            ("scaled 2 → 4 → 2, stateful", self.stateful_scales),
+            ("mistakes", self.mistakes),
+            ("configuration reloads", self.reloads),
+            ("gateway upgrades", self.upgrades),
+        ]
+    }
+}
+
 /// The result of the load.
 #[derive(Debug, Serialize)]
 pub struct LoadReport {
@@ -170,15 +185,7 @@ impl fmt::Display for RolloutReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { operations, leases, p99s, timeline: _, load } = self;
         load.headline(f)?;
-        for (name, count) in [
-            ("rolling restarts, stateless", operations.stateless_rolls),
-            ("rolling restarts, stateful", operations.stateful_rolls),
-            ("scaled 2 → 4 → 2, stateless", operations.stateless_scales),
-            ("scaled 2 → 4 → 2, stateful", operations.stateful_scales),
-            ("mistakes", operations.mistakes),
-            ("configuration reloads", operations.reloads),
-            ("gateway upgrades", operations.upgrades),
-        ] {
+        for (name, count) in operations.counts() {
             row(f, name, count)?;
         }
         row(f, "leases released", format_args!("{} of {}", leases.released, leases.stops))?;
