@@ -1,5 +1,5 @@
-//! The standby of PostgreSQL: a streaming copy of the primary, made anew with each start of the
-//! stack, so that it never lacks what the primary has discarded meanwhile.
+//! The standby of PostgreSQL: a streaming copy of the primary. Each start of the stack takes a new
+//! copy, so that it never lacks what the primary has discarded meanwhile.
 
 use std::fs;
 use std::io;

@@ -34,7 +34,7 @@ pub use sweeper::Sweeper;
 /// Uploads that begin or end at a time, of one instance. Further ones wait here: they take no
 /// connection from other requests, and those of one user would only wait for each other there.
 const AT_ONCE: usize = 8;
-/// How long they wait. Shorter than the gateway's patience, 15 s.
+/// How long they wait. Shorter than the gateway waits for a response, 15 s.
 const LONGEST_TURN: Duration = Duration::from_secs(10);
 
 const COLUMNS: &str = "id, name, size, sha256, content_type, created_at";
