@@ -26,6 +26,7 @@ help: ## Print the common targets
 	@echo '  make up STATELESS=2 STATEFUL=3 STORE=hybrid REDIS=single GATEWAYS=1 PORT_OFFSET=0'
 	@echo '                            (all optional; STORE: hybrid, redis, memory; REDIS: single, sentinel, cluster)'
 	@echo '                            OTLP=http://127.0.0.1:4318 sends traces to a collector; LAB=1 enables the lab; REPLICA=1 adds a standby of PostgreSQL'
+	@echo '                            CLASS=1 opens a page for the phones of a class to the local network'
 	@echo '  make scale stateful=4      make kill i=stateful-2      make start i=stateful-2      make logs i=gateway f=1'
 
 help-all: ## Print every target
@@ -35,7 +36,8 @@ help-all: ## Print every target
 up: packages build-up ## Install what is missing, build, start everything, wait until it is healthy
 	@$(LOCAL_STACK) up $(if $(STATELESS),--stateless=$(STATELESS)) $(if $(STATEFUL),--stateful=$(STATEFUL)) \
 	    $(if $(STORE),--store=$(STORE)) $(if $(REDIS),--redis=$(REDIS)) $(if $(PORT_OFFSET),--port-offset=$(PORT_OFFSET)) \
-	    $(if $(GATEWAYS),--gateways=$(GATEWAYS)) $(if $(OTLP),--otlp=$(OTLP)) $(if $(LAB),--lab) $(if $(REPLICA),--replica)
+	    $(if $(GATEWAYS),--gateways=$(GATEWAYS)) $(if $(OTLP),--otlp=$(OTLP)) $(if $(LAB),--lab) $(if $(REPLICA),--replica) \
+	    $(if $(CLASS),--class $(if $(CLASS_HOST),--class-host=$(CLASS_HOST)) $(if $(CLASS_CERT),--class-cert=$(CLASS_CERT) --class-key=$(CLASS_KEY)))
 
 down: ## Stop everything; data and logs stay in .local
 	@$(call local-stack,down)

@@ -24,13 +24,17 @@ check() { # what, command …
     fi
 }
 
-# The configuration for containers, with DNS, and for the local stack, with a fixed upstream.
+# The configuration for containers, with DNS, and for the local stack, with a fixed upstream and an open classroom.
 render_for_containers() { cp -r infra/nginx/. "$1"; }
 render_for_this_machine() {
     cp -r infra/nginx/. "$1"
     sed -i -e 's|@@IF_DIRECT@@||; s|@@IF_PROXIED@@|#|; s|@@IF_DNS@@|#|; s|@@IF_FIXED@@||; s|@@GATEWAY_UPSTREAM@@|server 127.0.0.1:8000;|' \
         -e 's|@@METRICS_UPSTREAM@@|server 127.0.0.1:8001;|; s|@@GATEWAY@@|gateway|; s|@@GATEWAY_METRICS@@|gateway_metrics|' \
-        "$1/nginx.conf.template"
+        -e "s|@@CLASS_INCLUDE@@|include $1/class.conf;|" "$1/nginx.conf.template"
+    # start.sh makes a certificate.
+    local tls=${1%/conf}/state/tls
+    sed -e "s|@@CLASS_LISTEN@@|127.0.0.1:8444|; s|@@CLASS_CERT@@|$tls/certificate.pem|; s|@@CLASS_KEY@@|$tls/key.pem|" \
+        -e "s|@@CLASS_AUTHORITY@@|$1/class|; s|@@CLASS_CODE@@|ABCDEF|; s|@@CONF_DIR@@|$1|" "$1/class.conf.template" >"$1/class.conf"
 }
 nginx_accepts() { # folder with conf and state
     CONF_DIR=$1/conf STATE_DIR=$1/state SECRETS_DIR=infra/compose/secrets/development sh infra/compose/nginx/start.sh -t

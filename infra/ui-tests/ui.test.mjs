@@ -10,4 +10,5 @@ await import('./start.mjs');
 await import('./docs.mjs');
 await import('./errors.mjs');
 await import('./cors.mjs');
+await import('./class.mjs');
 await import('./board.mjs');

@@ -54,6 +54,9 @@ pub const CHANGE_LASTS: &str = "x-change-lasts";
 pub const CLIENT_RATE: &str = "x-client-rate";
 /// The source of the session in the stateful service: `memory`, `redis` or `created`.
 pub const SESSION_SOURCE: &str = "x-session-source";
+/// `1` from a trusted proxy: several clients share the address that it names, so each session has
+/// limits of its own.
+pub const SHARED_ADDRESS: &str = "x-shared-address";
 /// The request's id, a UUID.
 pub const REQUEST_ID: &str = "x-request-id";
 /// W3C trace context: see [`TraceContext`](crate::TraceContext).

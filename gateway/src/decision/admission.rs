@@ -2,7 +2,8 @@
 
 use std::net::IpAddr;
 
-use proto_contracts::{Endpoint, ErrorCode, PoolName, routes};
+use http::HeaderName;
+use proto_contracts::{Endpoint, ErrorCode, PoolName, headers, routes};
 
 use crate::decision::local_reply::{self, LocalReply};
 use crate::decision::{Decisions, affinity, cors, lab};
@@ -11,6 +12,8 @@ use crate::request::client::ForwardedFor;
 use crate::request::{RequestContext, RequestHead, RequestTrace, client};
 use crate::resilience::rate_limit;
 use crate::telemetry::Shed;
+
+const X_SHARED_ADDRESS: HeaderName = HeaderName::from_static(headers::SHARED_ADDRESS);
 
 impl Decisions {
     /// Admits a request from this peer, or says what the gateway replies instead.
@@ -48,7 +51,7 @@ impl Decisions {
         let pool = self.pools.get(resolved.pool);
         let snapshot = pool.snapshot();
         if !is_internal_event(ctx, resolved.endpoint, peer)
-            && let Some(code) = self.exceeded_limit(head, ctx, resolved.pool, &snapshot)
+            && let Some(code) = self.exceeded_limit(head, peer, ctx, resolved.pool, &snapshot)
         {
             return Err(LocalReply::Problem(code));
         }
@@ -62,6 +65,7 @@ impl Decisions {
     fn exceeded_limit(
         &self,
         head: &impl RequestHead,
+        peer: Option<IpAddr>,
         ctx: &mut RequestContext,
         pool: PoolName,
         snapshot: &Snapshot,
@@ -71,7 +75,7 @@ impl Decisions {
             let user = self.tokens.as_ref().and_then(|tokens| client::user(tokens, head));
             // An invalid token has no rate of its own.
             let client =
-                user.map_or(rate_limit::Client::Address(ctx.client.ip), rate_limit::Client::User);
+                user.map_or_else(|| without_token(head, ctx, peer), rate_limit::Client::User);
             ctx.limited = Some(client);
             if let Some(policy) = &traffic.rate_limit {
                 let quota = self.clients.take(client, ctx.started, policy);
@@ -109,5 +113,25 @@ impl Decisions {
 fn is_internal_event(ctx: &RequestContext, endpoint: Endpoint, peer: Option<IpAddr>) -> bool {
     endpoint == Endpoint::SecurityEvents
         && ctx.client.forwarded_for == ForwardedFor::Peer
-        && peer.is_some_and(|peer| ctx.traffic.trusted_proxies.contains(peer.to_canonical()))
+        && is_trusted(ctx, peer)
+}
+
+/// A client is its address, unless a trusted proxy says that several share it: then each session
+/// in a path is one. A create has no session yet, so it counts for the address.
+fn without_token(
+    head: &impl RequestHead,
+    ctx: &RequestContext,
+    peer: Option<IpAddr>,
+) -> rate_limit::Client {
+    let ip = ctx.client.ip;
+    match ctx.resolved.and_then(|resolved| resolved.key) {
+        Some(key) if head.single(X_SHARED_ADDRESS) == Some(b"1") && is_trusted(ctx, peer) => {
+            rate_limit::Client::Session(ip, key)
+        }
+        _ => rate_limit::Client::Address(ip),
+    }
+}
+
+fn is_trusted(ctx: &RequestContext, peer: Option<IpAddr>) -> bool {
+    peer.is_some_and(|peer| ctx.traffic.trusted_proxies.contains(peer.to_canonical()))
 }

@@ -50,6 +50,7 @@ kinds! {
     XForwardedHost = headers::FORWARDED_HOST,
     Forwarded = "forwarded",
     XRealIp = headers::REAL_IP,
+    XSharedAddress = headers::SHARED_ADDRESS,
     XAffinity = headers::AFFINITY,
     XAffinityKey = headers::AFFINITY_KEY,
     XSessionAffinity = headers::SESSION_AFFINITY,
@@ -178,6 +179,7 @@ impl FieldKind {
                 | Self::XForwardedOther
                 | Self::Forwarded
                 | Self::XRealIp
+                | Self::XSharedAddress
                 | Self::XAffinity
                 | Self::XAffinityKey
                 | Self::XSessionAffinity

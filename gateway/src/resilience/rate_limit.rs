@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use http::HeaderValue;
+use proto_contracts::AffinityKey;
 use xxhash_rust::xxh3::{Xxh3, xxh3_64_with_seed};
 
 /// Number of clients in the table: 8 bytes each, 1 MiB in total.
@@ -61,6 +62,8 @@ pub enum Client {
     Address(IpAddr),
     /// The subject of a verified token.
     User(User),
+    /// A session of one of several clients that share an address.
+    Session(IpAddr, AffinityKey),
 }
 
 impl Client {
@@ -73,6 +76,16 @@ impl Client {
                 IpAddr::V4(ip) => xxh3_64_with_seed(&ip.octets(), seed),
                 IpAddr::V6(ip) => xxh3_64_with_seed(&ip.octets()[..8], seed),
             },
+            Self::Session(ip, key) => {
+                let ip = match ip {
+                    IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+                    IpAddr::V6(ip) => ip,
+                };
+                let mut bytes = [0; 24];
+                bytes[..16].copy_from_slice(&ip.octets());
+                bytes[16..].copy_from_slice(&key.to_ascii());
+                xxh3_64_with_seed(&bytes, seed)
+            }
         }
     }
 }

@@ -6,7 +6,7 @@ use crate::client::Request;
 use crate::testbed::{INFO, SESSIONS, Setup};
 use crate::upstream::{Act, Upstream};
 
-const INTERNAL: [&str; 14] = [
+const INTERNAL: [&str; 15] = [
     "x-affinity",
     "x-affinity-key",
     "x-session-affinity",
@@ -14,6 +14,7 @@ const INTERNAL: [&str; 14] = [
     "x-instance-id",
     "x-live-sessions",
     "x-real-ip",
+    "x-shared-address",
     "x-client-rate",
     "x-routing-strategy",
     "forwarded",

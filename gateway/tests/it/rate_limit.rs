@@ -103,6 +103,51 @@ fn forged_forwarded_addresses_do_not_evade_the_limit() {
     assert!(statuses.contains(&429), "{statuses:?}");
 }
 
+/// A read of this session from an address.
+fn read(key: u32, address: &str) -> Request {
+    let path = session_path(AffinityKey::from_bits(key));
+    Request::get(&path).header(headers::FORWARDED_FOR, address)
+}
+
+/// The statuses of 50 such requests.
+fn statuses(gateway: &TestGateway, request: impl Fn() -> Request) -> Vec<u16> {
+    (0..50).map(|_| gateway.send(&request()).status).collect()
+}
+
+#[test]
+fn sessions_that_share_an_address_have_limits_of_their_own() {
+    let upstream = Upstream::start("stateful-1");
+    let gateway = Setup::new().stateful([&upstream]).section(STRICT).start();
+    let shared = |key| read(key, "192.0.2.1").header(headers::SHARED_ADDRESS, "1");
+    assert!(statuses(&gateway, || shared(1)).contains(&429), "a session has a limit");
+    assert_eq!(gateway.send(&shared(2)).status, 200, "and each its own");
+    // Without a session the address counts, so it creates no more than one client may.
+    let create = || {
+        let from = Request::get(SESSIONS).header(headers::FORWARDED_FOR, "192.0.2.1");
+        from.header(headers::SHARED_ADDRESS, "1")
+    };
+    assert!(statuses(&gateway, create).contains(&429));
+    // Nor does another value mean anything.
+    for value in ["", "0", "true", "1, 1"] {
+        let other = || read(3, "192.0.2.7").header(headers::SHARED_ADDRESS, value);
+        assert!(statuses(&gateway, other).contains(&429), "{value:?}");
+        let next = read(4, "192.0.2.7").header(headers::SHARED_ADDRESS, value);
+        assert_eq!(gateway.send(&next).status, 429, "{value:?}");
+    }
+}
+
+#[test]
+fn a_client_that_is_no_trusted_proxy_shares_no_address() {
+    let upstream = Upstream::start("stateful-1");
+    let setup = Setup::new().stateful([&upstream]).server("trusted_proxies = []").section(STRICT);
+    let gateway = setup.start();
+    let statuses: Vec<_> = (0..50)
+        .map(|key| read(key, "192.0.2.1").header(headers::SHARED_ADDRESS, "1"))
+        .map(|request| gateway.send(&request).status)
+        .collect();
+    assert!(statuses.contains(&429), "{statuses:?}");
+}
+
 /// A gateway that trusts this issuer.
 fn believing(issuer: &Issuer, upstream: &Upstream, section: &str) -> TestGateway {
     Setup::new().stateless([upstream]).section(section).jwt_public_key(issuer.pem()).start()

@@ -112,6 +112,7 @@ sed -e "s|@@LISTEN_ADDR@@|0.0.0.0|g" \
     -e "s|@@KEY@@|$key|g" \
     -e "s|@@HTPASSWD@@|$state/htpasswd|g" \
     -e "s|@@USER_DIRECTIVE@@||g" \
+    -e "s|@@CLASS_INCLUDE@@||g" \
     -e "s|@@BROTLI_MODULES@@||g" \
     -e "s|@@BROTLI_INCLUDE@@||g" \
     -e "s|@@BROTLI_OFF@@||g" \

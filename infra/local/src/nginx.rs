@@ -1,6 +1,7 @@
 //! Nginx, with the configuration of `infra/nginx` filled in for this stack.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::{DirBuilderExt, chown, symlink};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -13,7 +14,7 @@ use crate::error::{Attempt, StackError};
 
 use crate::process::{Launch, RunAs};
 use crate::settings::{Settings, log_file};
-use crate::tls::Tls;
+use crate::tls::{Names, Tls};
 use crate::topology::Gateways;
 use crate::{programs, secrets, shared_memory, urls};
 
@@ -21,6 +22,8 @@ use crate::{programs, secrets, shared_memory, urls};
 const METRICS_USER: &str = "metrics";
 /// Module folders of Debian's and of Nginx's own packages.
 const MODULES: [&str; 2] = ["/usr/lib/nginx/modules", "/usr/share/nginx/modules"];
+/// File of the room's code, in the state folder while the classroom is open.
+pub(crate) const CLASS_CODE: &str = "class.code";
 const BROTLI: &str = "ngx_http_brotli_filter_module.so";
 
 /// Size of the cache. A container's `/dev/shm` has 64 MB by default.
@@ -44,7 +47,7 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
     copy(&settings.nginx_conf, &conf)?;
     link_logs(settings, &dir)?;
     let htpasswd = write_htpasswd(settings, &dir, worker)?;
-    let tls = Tls::issue(&tls_dir(settings))?;
+    let tls = Tls::issue(&tls_dir(settings), &Names::Loopback)?;
 
     let brotli =
         MODULES.into_iter().map(|dir| Path::new(dir).join(BROTLI)).find(|module| module.is_file());
@@ -82,6 +85,7 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         ("KEY", tls.key.display().to_string()),
         ("HTPASSWD", htpasswd.display().to_string()),
         ("USER_DIRECTIVE", if worker.is_some() { user_directive() } else { String::new() }),
+        ("CLASS_INCLUDE", class_include(settings, &dir, &conf)?),
         ("BROTLI_MODULES", modules),
         ("BROTLI_INCLUDE", include),
         ("BROTLI_OFF", off),
@@ -104,9 +108,54 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
     })
 }
 
+/// Writes the classroom's server if it is open. Returns its `include`.
+fn class_include(settings: &Settings, dir: &Path, conf: &Path) -> Result<String, StackError> {
+    let class = &settings.class;
+    let code = settings.state.join(CLASS_CODE);
+    if !class.is_open {
+        let _ = fs::remove_file(code);
+        return Ok(String::new());
+    }
+    let tls = Tls::issue(&class_tls_dir(settings), &Names::Network(class.host()))?;
+    let (cert, key) = match (&class.cert, &class.key) {
+        (Some(cert), Some(key)) => (absolute(cert)?, absolute(key)?),
+        _ => (tls.chain, tls.key),
+    };
+    // A copy: the workers may be unable to read the state folder.
+    let authority = conf.join("class");
+    let cannot = || format!("write {}", authority.display());
+    fs::copy(&tls.ca, authority.join("authority.pem")).attempt(cannot)?;
+    secrets::write_private(&code, settings.class_code.as_bytes())
+        .attempt(|| format!("write {}", code.display()))?;
+    let values = [
+        ("CLASS_LISTEN", SocketAddr::new(class.listen, settings.ports.class).to_string()),
+        ("CLASS_CERT", cert.display().to_string()),
+        ("CLASS_KEY", key.display().to_string()),
+        ("CLASS_AUTHORITY", authority.display().to_string()),
+        ("CLASS_CODE", settings.class_code.clone()),
+        ("CONF_DIR", conf.display().to_string()),
+    ];
+    let template = conf.join("class.conf.template");
+    let text = fs::read_to_string(&template).attempt(|| format!("read {}", template.display()))?;
+    let file = dir.join("class.conf");
+    secrets::write_private(&file, fill(&text, &values)?.as_bytes())
+        .attempt(|| format!("write {}", file.display()))?;
+    Ok(format!("include {};", file.display()))
+}
+
+/// The folder of the classroom's certificates: an authority for each name or address.
+pub(crate) fn class_tls_dir(settings: &Settings) -> PathBuf {
+    tls_dir(settings).join("class").join(settings.class.host())
+}
+
+/// Nginx resolves paths from a folder of its own.
+fn absolute(file: &Path) -> Result<PathBuf, StackError> {
+    file.canonicalize().attempt(|| format!("find {}", file.display()))
+}
+
 /// The links of the start page, as JSON.
 fn local_urls(settings: &Settings) -> String {
-    let urls = urls::of(&settings.ports, settings.extent, settings.gateways);
+    let urls = urls::of(&settings.ports, settings.extent, settings.gateways, &settings.class);
     serde_json::json!({"control": urls.control, "prometheus": urls.prometheus}).to_string()
 }
 

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::builds::Builds;
+use crate::class::Classroom;
 use crate::error::{Attempt, StackError};
 use crate::ports::{Ports, loopback};
 use crate::reply_cutter::ReplyCutter;
@@ -33,6 +34,7 @@ pub struct Plan {
     pub(crate) health_interval: Duration,
     pub(crate) lenient_gateway: bool,
     pub(crate) lab: bool,
+    pub(crate) class: Classroom,
     pub(crate) small_disk: Option<u32>,
     pub(crate) env: Vec<(String, String, OsString)>,
     pub(crate) collector: Option<String>,
@@ -61,6 +63,7 @@ impl Plan {
             health_interval: Duration::from_secs(1),
             lenient_gateway: false,
             lab: false,
+            class: Classroom::default(),
             small_disk: None,
             env: Vec::new(),
             collector: None,
@@ -161,6 +164,12 @@ impl Plan {
     /// Lets clients pick the strategy of a request by `X-Routing-Strategy`.
     pub fn open_lab(mut self) -> Self {
         self.lab = true;
+        self
+    }
+
+    /// The classroom. It needs Nginx.
+    pub fn class(mut self, class: Classroom) -> Self {
+        self.class = class;
         self
     }
 

@@ -21,6 +21,8 @@ pub struct Ports {
     pub https: u16,
     /// Nginx, HTTP: redirects to HTTPS.
     pub http: u16,
+    /// Nginx, HTTPS for the phones of a class.
+    pub class: u16,
     /// Nginx's `stub_status`.
     pub nginx_status: u16,
     /// The gateway's data plane.
@@ -64,7 +66,7 @@ const BLOCK: u16 = 81;
 /// Instances of one pool that fit into a block.
 const POOL: u16 = 22;
 /// Single ports at the start of a block.
-const SINGLES: u16 = 16;
+const SINGLES: u16 = 17;
 /// Servers of a replicated or clustered Redis, at most.
 const NODES: u16 = 6;
 /// Sentinels of one Redis.
@@ -77,6 +79,7 @@ impl Ports {
         Self {
             https: at(8443),
             http: at(8080),
+            class: at(8444),
             nginx_status: at(8081),
             gateway: at(8000),
             control: at(8001),
@@ -149,6 +152,7 @@ impl Ports {
             prometheus: first + 11,
             exporters: first + 12..=first + 14,
             postgres_replica: first + 15,
+            class: first + 16,
             redis_nodes: nodes..=buses - 1,
             redis_buses: buses..=sentinels - 1,
             sentinels: sentinels..=stateless - 1,
@@ -248,6 +252,7 @@ mod tests {
             let redis = nodes.chain((1..=SENTINELS).map(|n| ports.sentinel(n)));
             for port in pools.chain(redis).chain([
                 ports.https,
+                ports.class,
                 ports.http,
                 ports.gateway,
                 ports.control,

@@ -11,6 +11,7 @@ use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
 use crate::builds::Builds;
+use crate::class::{self, Classroom};
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
 use crate::plan::{Plan, Progress};
@@ -54,6 +55,9 @@ pub(crate) struct Settings {
     pub(crate) health_interval: Duration,
     pub(crate) lenient_gateway: bool,
     pub(crate) lab: bool,
+    pub(crate) class: Classroom,
+    /// The code of the room, new at each start.
+    pub(crate) class_code: String,
     /// The program of the stateful instances.
     pub(crate) stateful_binary: &'static str,
     pub(crate) stateless_binary: &'static str,
@@ -119,6 +123,8 @@ impl Settings {
             health_interval: plan.health_interval,
             lenient_gateway: plan.lenient_gateway,
             lab: plan.lab,
+            class: plan.class,
+            class_code: class::new_code(),
             stateful_binary: plan.stateful_binary,
             stateless_binary: plan.stateless_binary,
             builds,

@@ -17,6 +17,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::agent::{self, Supervised};
+use crate::class::Classroom;
 use crate::ports::{self, Ports, loopback};
 use crate::secrets;
 use crate::settings;
@@ -57,6 +58,9 @@ pub(crate) struct Options {
     /// Whether clients may override a request's strategy.
     #[arg(long)]
     pub(crate) lab: bool,
+    /// The classroom.
+    #[command(flatten)]
+    pub(crate) class: Classroom,
 }
 
 /// Describes a running supervisor. The file may be stale; the lock file decides whether one runs.
@@ -144,6 +148,7 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
         .store(options.store)
         .redis(options.redis)
         .gateways(options.gateways)
+        .class(options.class.clone())
         .ports(ports.clone())
         .progress(Arc::new(note));
     let plan = if options.replica { plan.with_replica() } else { plan };
@@ -161,7 +166,7 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
             port_offset: options.port_offset,
             otlp: options.otlp.clone(),
             lab: options.lab,
-            urls: urls::of(&ports, Extent::Monitoring, options.gateways),
+            urls: urls::of(&ports, Extent::Monitoring, options.gateways, &options.class),
             ca_file: state.join("tls/ca.pem").display().to_string(),
             control_token_file: secrets::control_token_file(&state).display().to_string(),
             components: Vec::new(),

@@ -4,6 +4,7 @@
 //! certificate is issued at each start, so it never expires while in use.
 
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
@@ -33,20 +34,83 @@ pub(crate) struct Tls {
     pub(crate) key: PathBuf,
 }
 
+/// What a server certificate names, and what its authority may sign.
+pub(crate) enum Names {
+    /// This machine, for itself. The authority can sign for loopback names only.
+    Loopback,
+    /// This machine, for the local network, by a name or an address. The authority can sign for
+    /// this, and for private addresses.
+    Network(String),
+}
+
+impl Names {
+    fn subjects(&self) -> Vec<String> {
+        match self {
+            Self::Loopback => ["localhost", "127.0.0.1", "::1"].map(str::to_owned).to_vec(),
+            Self::Network(host) => vec![host.clone()],
+        }
+    }
+
+    fn permitted(&self) -> Vec<GeneralSubtree> {
+        let v4 = |address, mask| GeneralSubtree::IpAddress(CidrSubnet::V4(address, mask));
+        let v6 = |first: [u8; 2], mask: [u8; 2]| {
+            let filled = |[high, low]: [u8; 2]| {
+                let mut bytes = [0; 16];
+                bytes[..2].copy_from_slice(&[high, low]);
+                bytes
+            };
+            GeneralSubtree::IpAddress(CidrSubnet::V6(filled(first), filled(mask)))
+        };
+        let loopback_v4 = v4([127, 0, 0, 0], [255, 0, 0, 0]);
+        match self {
+            Self::Loopback => vec![
+                GeneralSubtree::DnsName("localhost".to_owned()),
+                loopback_v4,
+                GeneralSubtree::IpAddress(CidrSubnet::V6(
+                    [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
+                    [0xff; 16],
+                )),
+            ],
+            Self::Network(host) => {
+                // RFC 1918, link-local, and unique local addresses.
+                let mut permitted = vec![
+                    loopback_v4,
+                    v4([10, 0, 0, 0], [255, 0, 0, 0]),
+                    v4([172, 16, 0, 0], [255, 240, 0, 0]),
+                    v4([192, 168, 0, 0], [255, 255, 0, 0]),
+                    v4([169, 254, 0, 0], [255, 255, 0, 0]),
+                    v6([0xfc, 0], [0xfe, 0]),
+                    v6([0xfe, 0x80], [0xff, 0xc0]),
+                ];
+                let address = host.parse::<IpAddr>().ok();
+                permitted.extend(address.map(|own| {
+                    GeneralSubtree::IpAddress(match own {
+                        IpAddr::V4(own) => CidrSubnet::V4(own.octets(), [0xff; 4]),
+                        IpAddr::V6(own) => CidrSubnet::V6(own.octets(), [0xff; 16]),
+                    })
+                }));
+                // A list without a name permits every name.
+                let name = if address.is_some() { "localhost" } else { host };
+                permitted.push(GeneralSubtree::DnsName(name.to_owned()));
+                permitted
+            }
+        }
+    }
+}
+
 impl Tls {
-    /// Loads or makes the authority, and issues a new server certificate.
-    pub(crate) fn issue(dir: &Path) -> Result<Self, StackError> {
+    /// Loads or makes the authority, and issues a new server certificate with these names.
+    pub(crate) fn issue(dir: &Path, names: &Names) -> Result<Self, StackError> {
         fs::create_dir_all(dir).attempt(|| format!("make {}", dir.display()))?;
         let files = Self {
             ca: dir.join("ca.pem"),
             chain: dir.join("server.pem"),
             key: dir.join("server.key"),
         };
-        let (ca_pem, issuer) = authority(&files.ca, &dir.join("ca.key"))?;
+        let (ca_pem, issuer) = authority(&files.ca, &dir.join("ca.key"), names)?;
 
-        let mut params =
-            CertificateParams::new(["localhost", "127.0.0.1", "::1"].map(str::to_owned))?;
-        params.distinguished_name.push(DnType::CommonName, "localhost");
+        let mut params = CertificateParams::new(names.subjects())?;
+        params.distinguished_name.push(DnType::CommonName, names.subjects().swap_remove(0));
         params.extended_key_usages = vec![ExtendedKeyUsagePurpose::ServerAuth];
         params.key_usages = vec![KeyUsagePurpose::DigitalSignature];
         params.use_authority_key_identifier_extension = true;
@@ -65,13 +129,14 @@ impl Tls {
 fn authority(
     cert: &Path,
     key_file: &Path,
+    names: &Names,
 ) -> Result<(String, Issuer<'static, KeyPair>), StackError> {
     if let (Ok(pem), Ok(key)) = (fs::read_to_string(cert), fs::read_to_string(key_file)) {
         let key = KeyPair::from_pem(&key)?;
-        return Ok((pem, Issuer::new(authority_params(&key), key)));
+        return Ok((pem, Issuer::new(authority_params(&key, names), key)));
     }
     let key = KeyPair::generate()?;
-    let params = authority_params(&key);
+    let params = authority_params(&key, names);
     let pem = params.self_signed(&key)?.pem();
     write_private(key_file, key.serialize_pem().as_bytes())
         .attempt(|| format!("write {}", key_file.display()))?;
@@ -81,7 +146,7 @@ fn authority(
 
 /// Parameters of the authority's certificate. They derive from the key alone, so the certificate
 /// need not be parsed, and each machine's authority has another name.
-fn authority_params(key: &KeyPair) -> CertificateParams {
+fn authority_params(key: &KeyPair, names: &Names) -> CertificateParams {
     let mut params = CertificateParams::default();
     let hash: String = Sha256::digest(key.public_key_raw())
         .iter()
@@ -92,16 +157,9 @@ fn authority_params(key: &KeyPair) -> CertificateParams {
     params.distinguished_name.push(DnType::CommonName, format!("Tandem local authority {hash}"));
     params.is_ca = IsCa::Ca(BasicConstraints::Constrained(0));
     params.key_usages = vec![KeyUsagePurpose::KeyCertSign, KeyUsagePurpose::CrlSign];
-    // Name constraints: it can sign for loopback names only.
+    // So that whoever trusts it trusts no more than it is made for.
     params.name_constraints = Some(NameConstraints {
-        permitted_subtrees: vec![
-            GeneralSubtree::DnsName("localhost".to_owned()),
-            GeneralSubtree::IpAddress(CidrSubnet::V4([127, 0, 0, 0], [255, 0, 0, 0])),
-            GeneralSubtree::IpAddress(CidrSubnet::V6(
-                [0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1],
-                [0xff; 16],
-            )),
-        ],
+        permitted_subtrees: names.permitted(),
         excluded_subtrees: Vec::new(),
     });
     set_life(&mut params, CA_LIFE);
@@ -124,10 +182,11 @@ mod tests {
     #[test]
     fn the_authority_stays_and_the_certificate_is_new() {
         let dir = tempfile::tempdir().expect("temporary folder");
-        let files = Tls::issue(dir.path()).expect("issued");
+        let issue = || Tls::issue(dir.path(), &Names::Loopback);
+        let files = issue().expect("issued");
         let read = |path: &Path| fs::read_to_string(path).expect("readable");
         let (ca, chain) = (read(&files.ca), read(&files.chain));
-        let files = Tls::issue(dir.path()).expect("issued again");
+        let files = issue().expect("issued again");
         assert_eq!(ca, read(&files.ca));
         assert_ne!(chain, read(&files.chain));
         assert!(chain.ends_with(&ca));

@@ -2,12 +2,13 @@
 
 use proto_contracts::agent::{GatewayUrls, Urls};
 
+use crate::class::Classroom;
 use crate::component::Component;
 use crate::ports::{Ports, loopback};
 use crate::topology::{Extent, Gateways};
 
 /// The URLs of a stack with these ports.
-pub(crate) fn of(ports: &Ports, extent: Extent, gateways: Gateways) -> Urls {
+pub(crate) fn of(ports: &Ports, extent: Extent, gateways: Gateways, class: &Classroom) -> Urls {
     let http = |port| format!("http://{}", loopback(port));
     Urls {
         https: (extent >= Extent::Edge).then(|| format!("https://{}", loopback(ports.https))),
@@ -18,6 +19,7 @@ pub(crate) fn of(ports: &Ports, extent: Extent, gateways: Gateways) -> Urls {
             gateway: http(ports.second_gateway),
             control: http(ports.second_control),
         }),
+        class: (class.is_open && extent >= Extent::Edge).then(|| class.url(ports.class)),
         agent: http(ports.agent),
         prometheus: (extent >= Extent::Monitoring).then(|| http(ports.prometheus)),
     }

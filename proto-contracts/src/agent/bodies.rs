@@ -96,6 +96,9 @@ pub struct Urls {
     /// The second gateway; absent in a stack with one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub second: Option<GatewayUrls>,
+    /// The page for the phones of a class, without the room's code; absent unless it is open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub class: Option<String>,
     /// The agent itself.
     pub agent: String,
     /// Prometheus; absent when the stack runs without it.

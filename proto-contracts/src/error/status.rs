@@ -36,7 +36,7 @@ impl ErrorCode {
             | Self::InvalidRefreshToken
             | Self::InvalidInvitation
             | Self::InvalidTicket => 401,
-            Self::OriginNotAllowed | Self::Forbidden => 403,
+            Self::OriginNotAllowed | Self::Forbidden | Self::WrongClassCode => 403,
             Self::NotFound
             | Self::SessionNotFound
             | Self::ProductNotFound

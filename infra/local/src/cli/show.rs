@@ -1,12 +1,16 @@
 //! Output of the commands.
 
 use std::fmt::Display;
-use std::io::{self, Write};
+use std::fs;
+use std::io::{self, IsTerminal as _, Write};
 use std::path::Path;
 
 use anyhow::Result;
 use proto_contracts::agent::{ComponentStatus, Phase, StackStatus};
+use qrcode::QrCode;
+use qrcode::render::unicode::Dense1x2;
 
+use crate::nginx::CLASS_CODE;
 use crate::secrets::admin_password_file;
 
 /// Not `--json`, which the curl of Ubuntu 22.04 lacks.
@@ -93,6 +97,11 @@ pub(super) fn welcome(state: &Path, status: &StackStatus) -> Result<()> {
     if let Some(prometheus) = &urls.prometheus {
         print_line(format_args!("  {prometheus:<26}Prometheus: metrics and alerts"))?;
     }
+    if let (Some(class), Ok(code)) = (&urls.class, fs::read_to_string(state.join(CLASS_CODE))) {
+        let address = format!("{class}#{code}");
+        print_line(format_args!("\n  {address}\n      the page for the phones of a class\n"))?;
+        print_line(qr(&address)?)?;
+    }
     let password = admin_password_file(state);
     if password.exists() {
         print_line(format_args!(
@@ -112,6 +121,16 @@ pub(super) fn welcome(state: &Path, status: &StackStatus) -> Result<()> {
         urls.control
     ))?;
     print_line("\n`make status` lists the components, `make down` stops them.")
+}
+
+/// A QR code of half blocks, dark on light in any terminal: not every reader knows the inverse.
+fn qr(text: &str) -> Result<String> {
+    let code = QrCode::new(text)?.render::<Dense1x2>().build();
+    if !io::stdout().is_terminal() {
+        return Ok(code);
+    }
+    let lines = code.lines().map(|line| format!("  \x1b[30;107m{line}\x1b[0m"));
+    Ok(lines.collect::<Vec<_>>().join("\n"))
 }
 
 /// Seconds in a readable form.

@@ -14,6 +14,7 @@ use proto_contracts::agent::{Phase, StackStatus};
 
 use super::show::{self, print_line};
 use crate::agent_client::AgentClient;
+use crate::class::Classroom;
 use crate::supervisor::{self, Options};
 use crate::topology::{Gateways, Store, Topology};
 
@@ -55,6 +56,8 @@ pub(super) struct UpArgs {
     /// Let clients override a request's strategy by X-Routing-Strategy, for teaching.
     #[arg(long)]
     lab: bool,
+    #[command(flatten)]
+    class: Classroom,
 }
 
 pub(super) async fn run(state: &Path, wanted: UpArgs) -> Result<()> {
@@ -103,6 +106,7 @@ async fn start_and_show(state: &Path, wanted: &UpArgs) -> Result<Started> {
         port_offset: wanted.port_offset.unwrap_or(0),
         otlp: wanted.otlp.clone(),
         lab: wanted.lab,
+        class: wanted.class.clone(),
     };
     let log = supervisor::log_file(state);
     let output = OpenOptions::new().create(true).append(true).mode(0o600).open(&log);
@@ -192,6 +196,7 @@ async fn await_ready(state: &Path, agent: &AgentClient) -> Result<()> {
 fn difference(status: &StackStatus, wanted: &UpArgs) -> Option<(&'static str, String, String)> {
     let gateways =
         if status.urls.second.is_some() { Gateways::Two } else { Gateways::One }.as_str();
+    let running_class = u8::from(status.urls.class.is_some()).to_string();
     let running_lab = u8::from(status.lab).to_string();
     let has_replica = status.components.iter().any(|component| component.name == REPLICA);
     let settings = [
@@ -210,6 +215,7 @@ fn difference(status: &StackStatus, wanted: &UpArgs) -> Option<(&'static str, St
         ),
         ("OTLP", status.otlp.clone().unwrap_or_default(), wanted.otlp.clone()),
         ("LAB", running_lab, wanted.lab.then(|| "1".to_owned())),
+        ("CLASS", running_class, wanted.class.is_open.then(|| "1".to_owned())),
     ];
     let mut named =
         settings.into_iter().filter_map(|(name, running, wanted)| Some((name, running, wanted?)));
@@ -230,6 +236,7 @@ fn start(state: &Path, options: &Options, output: File) -> Result<Child> {
     command.arg(format!("--gateways={}", options.gateways.as_str()));
     command.args(options.replica.then_some("--replica"));
     command.args(options.lab.then_some("--lab"));
+    command.args(options.class.to_args());
     command.args(options.otlp.iter().map(|collector| format!("--otlp={collector}")));
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
     command.spawn().context("cannot start the supervisor")
@@ -306,6 +313,7 @@ mod tests {
                 control: url(),
                 agent: url(),
                 second: None,
+                class: None,
                 prometheus: None,
             },
             ca_file: String::new(),
@@ -320,6 +328,7 @@ mod tests {
             ("--otlp=http://127.0.0.1:4318", "OTLP", "", "http://127.0.0.1:4318"),
             ("--lab", "LAB", "0", "1"),
             ("--replica", "REPLICA", "0", "1"),
+            ("--class", "CLASS", "0", "1"),
         ] {
             let expected = Some((name, running.to_owned(), value.to_owned()));
             assert_eq!(difference(&status, &wanted(&["--stateful=7", option])), expected);

@@ -16,6 +16,7 @@ use crate::nginx;
 use crate::ports::{Ports, loopback};
 use crate::process::{last_lines, lock};
 use crate::redis;
+use crate::settings::Settings;
 use crate::topology::Store;
 use crate::urls;
 
@@ -94,7 +95,8 @@ impl Stack {
 
     /// The URLs of all listeners, without trailing slashes.
     pub fn urls(&self) -> Urls {
-        urls::of(&self.settings.ports, self.settings.extent, self.settings.gateways)
+        let Settings { ports, extent, gateways, class, .. } = &*self.settings;
+        urls::of(ports, *extent, *gateways, class)
     }
 
     /// The stack's ports.
@@ -145,6 +147,19 @@ impl Stack {
     /// Path of the CA certificate that signed Nginx's.
     pub fn ca_path(&self) -> PathBuf {
         nginx::tls_dir(&self.settings).join("ca.pem")
+    }
+
+    /// Builder of an HTTP client for the classroom, which trusts the CA of its certificate alone.
+    ///
+    /// # Errors
+    /// [`StackError::Io`] when the certificate cannot be read, or the classroom is closed.
+    pub fn class_client(&self) -> Result<reqwest::ClientBuilder, StackError> {
+        http::client(Trust::Authority(&nginx::class_tls_dir(&self.settings).join("ca.pem")))
+    }
+
+    /// The code of the classroom, which is new at each start.
+    pub fn class_code(&self) -> &str {
+        &self.settings.class_code
     }
 
     /// Builder of an HTTP client that follows no redirect and, when Nginx runs, trusts its CA

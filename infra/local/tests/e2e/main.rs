@@ -5,6 +5,7 @@
 mod accounts;
 mod api;
 mod api_table;
+mod classroom;
 mod collector;
 mod configure;
 mod data;

@@ -1,12 +1,13 @@
 //! The pages in a browser: starts a stack for the tests of `infra/ui-tests`, which need Chromium
 //! and packages of npm. `make test-ui` installs both.
 
+use std::net::Ipv4Addr;
 use std::path::Path;
 use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use local_stack::Stack;
+use local_stack::{Classroom, Stack};
 use tokio::process::Command;
 
 /// Upgrades the gateway whenever a test writes the file `upgrade`, and then removes it.
@@ -29,13 +30,23 @@ async fn pages_work_in_a_browser() -> Result<()> {
         .stateless(2)
         .health_interval(Duration::from_secs(1))
         .with_nginx()
+        .class(Classroom {
+            is_open: true,
+            listen: Ipv4Addr::LOCALHOST.into(),
+            ..Classroom::default()
+        })
         .start()
         .await?;
     let urls = stack.urls();
+    // For work on one page: the tests whose names have this.
+    let only = std::env::var("UI_ONLY").map(|name| format!("--test-name-pattern={name}"));
     // The tests stop by their own limits, and Chromium with them.
     let tests = Command::new("node")
-        .args(["--test-reporter=spec", "infra/ui-tests/ui.test.mjs"])
+        .arg("--test-reporter=spec")
+        .args(only)
+        .arg("infra/ui-tests/ui.test.mjs")
         .env("TANDEM_TARGET", urls.https.context("Nginx runs")?)
+        .env("TANDEM_CLASS", urls.class.context("the class is open")?)
         .env("TANDEM_CONTROL", urls.control)
         .env("TANDEM_GATEWAY", urls.gateway)
         .env("TANDEM_VICTIM", stack.pid_of("stateful-2")?.to_string())
