@@ -4,6 +4,7 @@
 //! applies this to all paths.
 
 mod board;
+mod class;
 mod drain;
 mod endpoints;
 mod events;
@@ -148,6 +149,7 @@ impl ControlPlane {
             listeners: Listeners::default(),
             rates: subscribers,
             token: config.control.token.clone(),
+            class: config.control.class.clone(),
             closing: closing.subscribe(),
         });
         let server = Server::on_guarded(

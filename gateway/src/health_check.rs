@@ -3,6 +3,7 @@
 //! They run as background services beside the data plane and update the pools.
 
 pub mod checks;
+mod class_client;
 mod discovery;
 mod drain_client;
 pub mod ejector;

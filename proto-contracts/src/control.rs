@@ -1,6 +1,7 @@
 //! Bodies and queries of the gateway's control API, under `/control/v1`.
 
 mod changes;
+mod class;
 mod events;
 mod explain;
 mod pools;
@@ -11,6 +12,7 @@ pub use changes::{
     AddInstance, ChangeInstance, DrainInstance, InstanceAdded, Lasts, Reloaded, RemoveQuery,
     SetStrategy, StrategySet,
 };
+pub use class::{Class, INSTANCE_CLASS_PATH, InstanceClass, Person, Served};
 pub use events::{Event, EventTypes, EventsQuery, Routed};
 pub use explain::{
     AssumedWeight, Change, ExplainQuery, Explanation, Flow, InvalidAssumedWeight, Move, Ranked,

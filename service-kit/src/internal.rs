@@ -90,7 +90,7 @@ fn no_content() -> HttpResponse {
 /// Proof that the request carries the instance's token. It must be a handler's first argument:
 /// actix extracts arguments in order, so a request without the token is rejected before its body is
 /// read.
-struct Authorized;
+pub struct Authorized;
 
 impl FromRequest for Authorized {
     type Error = ApiError;

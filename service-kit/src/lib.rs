@@ -19,7 +19,7 @@ mod error_pages;
 pub mod health;
 pub mod http_client;
 pub mod idempotency;
-mod internal;
+pub mod internal;
 pub mod members;
 pub mod origin;
 pub mod outage;

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 
 use proto_contracts::Authority;
+use qrcode::QrCode;
 use secrecy::SecretString;
 use serde::Deserialize;
 
@@ -24,8 +25,21 @@ pub struct Control {
     /// Address that serves only health and metrics, for networks that must not reach the control
     /// plane; `None`: only the control plane serves them.
     pub metrics_listen: Option<SocketAddr>,
+    /// The room of a class; `None`: no class.
+    pub class: Option<Room>,
     /// Token for changes; without one the API is read-only.
     pub token: Option<SecretString>,
+}
+
+/// The room of a class, by `CLASS_URL`.
+#[derive(Clone, Debug)]
+pub struct Room {
+    /// The address of the page for phones.
+    pub page: String,
+    /// The code that opens the room.
+    pub code: SecretString,
+    /// Page and code as a QR code: `1` for a dark module and `0` for a light one, in rows.
+    pub qr: SecretString,
 }
 
 #[derive(Debug, Deserialize)]
@@ -80,6 +94,7 @@ impl Section {
             "must differ from [control] listen and from [server] listen",
         );
         let token = check.token("CONTROL_TOKEN");
+        let class = check.variable("CLASS_URL").and_then(|url| room(check, &url));
         check.require(
             self.event_sample_per_s <= MAX_SAMPLE_PER_S,
             "[control] event_sample_per_s",
@@ -88,9 +103,26 @@ impl Section {
         Control {
             listen,
             metrics_listen,
+            class,
             allowed_hosts: self.allowed_hosts,
             event_sample_per_s: self.event_sample_per_s,
             token,
         }
     }
+}
+
+/// The page and the code of `https://<host>:8444/class#<code>`.
+fn room(check: &mut Check<'_>, url: &str) -> Option<Room> {
+    let parts = url.split_once('#').filter(|(page, code)| !page.is_empty() && !code.is_empty());
+    check.require(
+        parts.is_some(),
+        "CLASS_URL",
+        "must be the address of the page with the room's code, as https://HOST:8444/class#CODE",
+    );
+    let (page, code) = parts?;
+    let qr = QrCode::new(url);
+    check.require(qr.is_ok(), "CLASS_URL", "must fit into a QR code: at most 2,331 bytes");
+    let qr = qr.ok()?;
+    let rows = qr.render::<char>().dark_color('1').light_color('0').quiet_zone(false).build();
+    Some(Room { page: page.to_owned(), code: code.into(), qr: rows.into() })
 }

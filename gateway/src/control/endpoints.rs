@@ -5,7 +5,7 @@ use service_kit::routes::{handler, mount_paths};
 
 use actix_web::web::ServiceConfig;
 
-use crate::control::{board, drain, events, explain, instances, openapi, pools, reload};
+use crate::control::{board, class, drain, events, explain, instances, openapi, pools, reload};
 
 /// Mounts everything that the control plane serves besides health and metrics.
 pub(super) fn mount(app: &mut ServiceConfig) {
@@ -18,6 +18,9 @@ pub(super) fn mount(app: &mut ServiceConfig) {
         drain_instance: handler(drain::drain),
         undrain_instance: handler(drain::undrain),
         explain: handler(explain::explain),
+        class: handler(class::show),
+        reset_class: handler(class::reset),
+        kick: handler(class::kick),
         reload: handler(reload::reload),
         events: handler(events::stream),
         openapi: handler(openapi::document),

@@ -108,6 +108,7 @@ mod tests {
             allowed_hosts: vec!["localhost".to_owned(), "[::1]".to_owned()],
             event_sample_per_s: 0,
             token: token.map(SecretString::from),
+            class: None,
         };
         let request =
             headers.iter().fold(TestRequest::default().method(method), |request, header| {
@@ -160,6 +161,7 @@ mod tests {
             allowed_hosts: vec!["localhost".to_owned()],
             event_sample_per_s: 0,
             token: Some(TOKEN.to_owned().into()),
+            class: None,
         };
         let admit = admit(&config, Arc::new(AtomicBool::new(true)));
         let check = |method| {

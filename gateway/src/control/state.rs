@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use service_kit::problem::ApiError;
 use tokio::sync::watch;
 
+use crate::config::Room;
 use crate::control::listeners::Listeners;
 use crate::control::rates::RateSubscribers;
 use crate::events::Events;
@@ -26,6 +27,8 @@ pub(super) struct State {
     pub(super) rates: RateSubscribers,
     /// The control token, for the reserved event streams.
     pub(super) token: Option<SecretString>,
+    /// The room of a class, if one is open.
+    pub(super) class: Option<Room>,
     /// Set when the control plane stops, which ends event streams.
     pub(super) closing: watch::Receiver<bool>,
 }

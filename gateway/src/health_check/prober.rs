@@ -114,7 +114,7 @@ impl Prober {
         Ok(())
     }
 
-    fn drain_client(&self) -> DrainClient<'_> {
+    pub(super) fn drain_client(&self) -> DrainClient<'_> {
         let token = self.identity.instance_token.as_ref();
         DrainClient { connector: &self.connector, timeout: self.timeout, token }
     }

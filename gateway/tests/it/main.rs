@@ -10,6 +10,7 @@ mod weights;
 
 mod board;
 mod bounded_load;
+mod class;
 mod control;
 mod cors;
 mod ctl;

@@ -189,6 +189,10 @@ pub(crate) fn launch_at(
         ("INSTANCE_TOKEN".to_owned(), settings.secrets.instance_token.expose_secret().into()),
         ("JWT_JWKS_URL".to_owned(), settings.jwks_url().into()),
     ];
+    if settings.class.is_open {
+        let page = settings.class.url(settings.ports.class);
+        env.push(("CLASS_URL".to_owned(), format!("{page}#{}", settings.class_code).into()));
+    }
     env.extend(settings.extra_env(Component::Gateway));
     Ok(Launch {
         program: settings.builds.binary("gateway")?,

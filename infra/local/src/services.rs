@@ -57,6 +57,7 @@ pub(crate) fn launch(
             set("REDIS_ACK_REPLICAS", redis::ack_replicas(settings));
             set("JWT_JWKS_URL", &settings.jwks_url());
             set("SESSION_ID_SECRET", settings.secrets.session_id_secret.expose_secret());
+            set("CLASSROOM", if settings.class.is_open { "1" } else { "0" });
             settings.stateful_binary
         }
     };

@@ -4,8 +4,8 @@ use schemars::SchemaGenerator;
 use serde_json::Value;
 
 use super::{
-    AddInstance, ChangeInstance, DrainInstance, Event, EventsQuery, ExplainQuery, Explanation,
-    Instance, InstanceAdded, Pools, Reloaded, RemoveQuery, SetStrategy, StrategySet,
+    AddInstance, ChangeInstance, Class, DrainInstance, Event, EventsQuery, ExplainQuery,
+    Explanation, Instance, InstanceAdded, Pools, Reloaded, RemoveQuery, SetStrategy, StrategySet,
 };
 use crate::error::ErrorCode;
 use crate::openapi::{self, About, Caller, Details, header, table};
@@ -36,6 +36,13 @@ table! {
         "/control/v1/pools/{pool}/explain" {
             explain: Get EXPLAIN;
         }
+        "/control/v1/class" {
+            class: Get GET_CLASS;
+            reset_class: Delete RESET_CLASS;
+        }
+        "/control/v1/class/{digest}" {
+            kick: Delete KICK;
+        }
         "/control/v1/reload" {
             reload: Post RELOAD;
         }
@@ -50,6 +57,7 @@ table! {
 
 const POOLS: &str = "Pools";
 const INSTANCES: &str = "Instances";
+const CLASS: &str = "Class";
 const GATEWAY: &str = "Gateway";
 
 const INSTANCE: &str = r#"{"name": "stateful-1", "addr": "127.0.0.1:8201", "state": "healthy",
@@ -156,6 +164,31 @@ const EXPLAIN: Details = Details::new(POOLS, "Explain where a key goes")
     )
     .fails_with(&[ErrorCode::PoolNotFound, ErrorCode::InstanceNotFound, ErrorCode::InstanceExists]);
 
+const GET_CLASS: Details = change(CLASS, "Show the class")
+    .described_as(
+        "The address and code of the room, and who holds a session. It needs the token, because \
+         the code opens the room. Without a class (`CLASS_URL`) it is a 404.",
+    )
+    .returns::<Class>(
+        200,
+        "The class as it is now.",
+        r#"{"url": "https://192.0.2.7:8444/class#KHWXTM", "code": "KHWXTM",
+            "qr": ["1111111", "1000001"], "people": [
+            {"instance": "stateful-2", "nickname": "Ada",
+             "digest": "00112233445566778899aabbccddeeff", "key": "0badcafe", "message_count": 7,
+             "source": "memory", "served_at_ms": 1795935600000}], "missed": []}"#,
+    )
+    .fails_with(&[ErrorCode::NotFound]);
+
+const RESET_CLASS: Details = change(CLASS, "End all sessions of the class")
+    .returns_nothing(204, "Ended.")
+    .fails_with(&[ErrorCode::NotFound, ErrorCode::UpstreamFailed]);
+
+const KICK: Details = change(CLASS, "End a session of the class")
+    .described_as("By its digest. Only a session that an instance has served to the class.")
+    .returns_nothing(204, "Ended.")
+    .fails_with(&[ErrorCode::NotFound, ErrorCode::SessionNotFound, ErrorCode::UpstreamFailed]);
+
 const RELOAD: Details = change(GATEWAY, "Reload the configuration")
     .described_as("An invalid configuration changes nothing.")
     .returns::<Reloaded>(
@@ -190,6 +223,7 @@ pub fn document() -> Value {
         tags: &[
             (POOLS, "The two pools, their strategies, and where a key goes."),
             (INSTANCES, "Membership, weights and drains."),
+            (CLASS, "The people of a class, by nickname."),
             (GATEWAY, "The gateway itself."),
         ],
         path_parameters: &[
@@ -199,6 +233,12 @@ pub fn document() -> Value {
                 "The instance's name, or its address while its name is unknown.",
                 SchemaGenerator::subschema_for::<String>,
                 "stateful-1",
+            ),
+            (
+                "digest",
+                "The digest of a session's id, 32 hex digits.",
+                SchemaGenerator::subschema_for::<String>,
+                "00112233445566778899aabbccddeeff",
             ),
         ],
         errors: &[ErrorCode::MisdirectedRequest, ErrorCode::Internal],

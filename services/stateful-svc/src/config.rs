@@ -45,9 +45,33 @@ pub struct Config {
     /// propose. At least 32 bytes, the same for all instances. Without it, each process generates
     /// its own.
     pub secret: Option<SecretString>,
+    /// `CLASSROOM`: whether the instance keeps a roster of the sessions with a nickname; off by
+    /// default.
+    pub classroom: Classroom,
     /// `JWT_PUBLIC_KEY` or `JWT_JWKS_FILE`: the keys of bearer tokens, without which tokens are
     /// rejected. `JWT_ISSUER` and `JWT_AUDIENCE`: their required claims, `tandem` by default.
     pub tokens: Option<TokenSettings>,
+}
+
+/// Whether the instance keeps a roster for a class.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Classroom {
+    /// No.
+    Closed,
+    /// Yes: see [`roster`](crate::domain::roster).
+    Open,
+}
+
+impl FromStr for Classroom {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "0" => Ok(Self::Closed),
+            "1" => Ok(Self::Open),
+            _ => Err("write 0 or 1"),
+        }
+    }
 }
 
 /// Limits of live connections.
@@ -135,6 +159,7 @@ impl Config {
                 absolute: env.seconds("SESSION_ABSOLUTE_S", "86400", 1..=MAX_LIFETIME_S)?,
             },
             live: LiveConfig::from_env(env)?,
+            classroom: env.parse("CLASSROOM", "0", "1")?,
             secret: env.long_secret("SESSION_ID_SECRET")?,
             tokens: TokenSettings::from_env(env)?,
         })

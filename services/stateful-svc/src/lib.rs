@@ -19,10 +19,11 @@ use service_kit::tokens::{KeySet, TokenVerifier};
 use tokio::time::timeout;
 
 pub use crate::config::SERVICE;
-use crate::config::{Config, StoreConfig};
+use crate::config::{Classroom, Config, StoreConfig};
 use crate::domain::caller::{Caller, Credentials, IssuedAt};
 use crate::domain::clock::{BootClock, SystemClock};
 use crate::domain::lifetime::Lifetime;
+use crate::domain::roster::Roster;
 use crate::domain::session_ids::SessionIds;
 use crate::domain::shared_secret::SharedSecret;
 use crate::domain::tickets::Tickets;
@@ -68,7 +69,7 @@ pub enum BuildError {
 /// # Errors
 /// See [`BuildError`].
 pub fn build(config: Config) -> Result<Server, BuildError> {
-    let Config { service, store, acks, lifetime, live, secret, tokens } = config;
+    let Config { service, store, acks, lifetime, live, classroom, secret, tokens } = config;
     let secret = shared_secret(secret.as_ref(), &store);
     let (ids, tickets) =
         (SessionIds::new(secret.clone()), Tickets::new(secret, live.ticket_validity));
@@ -89,8 +90,14 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let keys = tokens.as_ref().map(|tokens| tokens.keys().clone());
     let health = report_sessions(health, Arc::clone(&store), &session_metrics);
     let live = Live::new(live, tickets, health.draining());
-    let sessions =
-        Sessions { store: Arc::clone(&store), ids, tokens, live, metrics: session_metrics };
+    let sessions = Sessions {
+        store: Arc::clone(&store),
+        ids,
+        tokens,
+        live,
+        roster: (classroom == Classroom::Open).then(Roster::default),
+        metrics: session_metrics,
+    };
     let server = Server::bind(&service, health, metrics, Box::new(|_| Ok(())), move |app| {
         routes::mount(app, sessions.clone())
     })?;

@@ -6,6 +6,7 @@ use service_kit::routes::{self, handler};
 
 mod caller;
 mod claims;
+mod class;
 mod context;
 mod entity_tags;
 mod history;
@@ -25,7 +26,11 @@ pub use live::shared::Live;
 
 /// Mounts every endpoint of the service.
 pub fn mount(app: &mut web::ServiceConfig, sessions: Sessions) {
+    let is_class = sessions.roster.is_some();
     app.app_data(web::Data::new(sessions));
+    if is_class {
+        class::mount(app);
+    }
     mount_endpoints(app);
 }
 

@@ -48,6 +48,7 @@ pub(crate) struct Setup {
     passes: u32,
     token: Option<&'static str>,
     jwt_public_key: Option<String>,
+    class_url: Option<&'static str>,
 }
 
 impl Setup {
@@ -74,6 +75,7 @@ impl Setup {
             passes: 2,
             token: Some(TOKEN),
             jwt_public_key: None,
+            class_url: None,
         }
     }
 
@@ -208,6 +210,12 @@ impl Setup {
         self
     }
 
+    /// The room of a class.
+    pub(crate) fn class_url(mut self, url: &'static str) -> Self {
+        self.class_url = Some(url);
+        self
+    }
+
     pub(super) fn toml(&self) -> String {
         let list = |addrs: &[SocketAddr]| {
             format!("{:?}", addrs.iter().map(ToString::to_string).collect::<Vec<_>>())
@@ -254,12 +262,13 @@ impl Setup {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, self.toml()).expect("writes");
-        let deployment = self.deployment;
+        let (deployment, class_url) = (self.deployment, self.class_url);
         let (token, key, state_file) =
             (self.token, self.jwt_public_key.clone(), self.state_file.clone());
         let source = Source::new(file, move |name: &str| match name {
             "CONTROL_TOKEN" => token.map(str::to_owned),
             "JWT_PUBLIC_KEY" => key.clone(),
+            "CLASS_URL" => class_url.map(str::to_owned),
             "DEPLOYMENT" => deployment.map(str::to_owned),
             "INSTANCE_TOKEN" => Some(INSTANCE_TOKEN.to_owned()),
             "GATEWAY_STATE_FILE" => state_file.as_ref().map(|path| path.display().to_string()),

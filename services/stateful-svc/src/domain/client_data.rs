@@ -11,6 +11,7 @@ use serde_json::value::RawValue;
 use service_kit::members::Members;
 
 use super::conversation::ClientName;
+use super::nickname::Nickname;
 
 mod compact;
 mod invalid;
@@ -54,6 +55,13 @@ impl ClientData {
         let members = Members::of(&self.0)?;
         let name: String = serde_json::from_str(members.get("name")?.get()).ok()?;
         ClientName::new(&name)
+    }
+
+    /// The nickname in a class: the member `nickname`, when it is a string.
+    pub fn nickname(&self) -> Option<Nickname> {
+        let members = Members::of(&self.0)?;
+        let name: String = serde_json::from_str(members.get("nickname")?.get()).ok()?;
+        Some(Nickname::new(&name))
     }
 
     /// The data as JSON, to be embedded in a larger document.

@@ -7,6 +7,7 @@ use service_kit::tokens::TokenVerifier;
 
 use super::live::shared::Live;
 use crate::domain::caller::Credentials;
+use crate::domain::roster::Roster;
 use crate::domain::session_ids::SessionIds;
 use crate::metrics::{Operation, SessionMetrics};
 use crate::store::{SessionStore, Written};
@@ -22,6 +23,8 @@ pub struct Sessions {
     pub tokens: Option<Arc<TokenVerifier<Credentials>>>,
     /// What live connections share.
     pub live: Live,
+    /// The people of a class; `None`: the classroom is closed.
+    pub roster: Option<Roster>,
     /// The service's metrics.
     pub metrics: SessionMetrics,
 }

@@ -76,7 +76,9 @@ pub(super) async fn append(
     let message = NewMessage { id: MessageId::generate(), text: MessageText::parse(message)? };
     let keyed = key.map(|key| Keyed::append(key, &message.text));
     let appended = sessions.store.append_if(access, message, expected, keyed).await;
-    sessions.count_write(Operation::Append, appended)
+    let appended = sessions.count_write(Operation::Append, appended)?;
+    sessions.note_message(access, &appended).await;
+    Ok(appended)
 }
 
 /// The wire type of a posted message.

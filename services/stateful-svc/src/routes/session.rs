@@ -31,9 +31,10 @@ pub(super) async fn read(
     let (expected, cached) = (if_match(request.headers())?, if_none_match(request.headers())?);
     let found = match sessions.store.peek(access) {
         Some(found) => found,
-        None => sessions.store.read(access).await?,
+        None => sessions.note_end(access, sessions.store.read(access).await)?,
     };
     sessions.metrics.read(found.source);
+    sessions.note_session(access, &found.value, found.source);
     if !expected.allows(found.value.tag()) {
         return Err(precondition_failed());
     }
@@ -62,6 +63,7 @@ pub(super) async fn patch(
     let expected = condition(request.headers())?;
     let patched = sessions.store.patch(access, &patch, &expected, keyed).await;
     let patched = sessions.count_write(Operation::Patch, patched)?;
+    sessions.note_session(access, &patched.value, patched.source);
     let mut response = response::to_write(&patched, StatusCode::OK, &body(&id, &patched.value))?;
     set_etag(&mut response, patched.value.tag())?;
     Ok(response)
@@ -77,6 +79,9 @@ pub(super) async fn delete(
     let access = sessions.access(request.headers(), &id)?;
     let expected = condition(request.headers())?;
     let deleted = sessions.store.delete_if(access, &expected).await.map_err(ApiError::from);
+    if deleted.is_ok() {
+        sessions.forget(access);
+    }
     sessions.metrics.write(
         Operation::Delete,
         deleted.as_ref().map(|_| WriteOutcome::Applied).map_err(ApiError::code),

@@ -48,6 +48,7 @@ pub(super) async fn create(
     let created = sessions.count_write(Operation::Create, created)?;
 
     let (id, session) = &created.value;
+    sessions.note_session(access_by(request.headers(), id, by), session, created.source);
     let mut response = response::to_write(&created, StatusCode::CREATED, &body(id, session))?;
     set_etag(&mut response, session.tag())?;
     set_affinity_key(&mut response, id)?;

@@ -4,6 +4,7 @@ mod affinity;
 mod app;
 mod behaviour;
 mod claims;
+mod class;
 mod conditions;
 mod contract;
 mod cut_claims;
