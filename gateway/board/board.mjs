@@ -2,6 +2,7 @@
 
 import { draw } from './canvas.mjs';
 import * as charts from './charts.mjs';
+import * as classroom from './class.mjs';
 import * as controls from './controls.mjs';
 import * as inspector from './inspector.mjs';
 import { legend, update } from './panels.mjs';
@@ -117,6 +118,11 @@ const updateControls = controls.mount({
   unlock: find('unlock'), dialog: find('ask'), form: find('ask-form'), input: find('token'), cancel: find('ask-cancel'),
   failure: find('failure'), selects: byPool('choose'), adds: byPool('add'), lists: page.instances,
 });
+const updateClass = classroom.mount({
+  panel: find('class'), qr: find('class-qr'), address: find('class-address'), code: find('class-code'), count: find('class-count'),
+  missed: find('class-missed'), enlarge: find('class-enlarge'), reset: find('class-reset'), large: find('class-large'),
+  cards: page.instances.stateful,
+}, { show: (key) => inspect.show(key), report: (text) => { find('failure').textContent = text; } });
 const updateCharts = charts.mount(find('charts'));
 theme();
 new ResizeObserver(() => { measure(); drawn = false; }).observe(page.stage);
@@ -124,6 +130,7 @@ setInterval(() => {
   dispatch({ type: 'tick' });
   refresh();
   updateControls(state);
+  updateClass(state);
   inspect.offer(state.sessions);
   measure();
   drawn = false;

@@ -81,7 +81,12 @@ function newCard(id, pool) {
     facts.append(fact);
   }
   card.append(head, facts);
-  if (pool === 'stateful') card.append(make('div', 'seats'));
+  if (pool === 'stateful') {
+    const people = make('ul', 'people');
+    people.hidden = true;
+    people.setAttribute('aria-label', `People of the class at ${id}`);
+    card.append(make('div', 'seats'), people);
+  }
   card.append(make('p', 'note'));
   return card;
 }

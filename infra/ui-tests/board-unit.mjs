@@ -3,6 +3,7 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { ceiling, memoryShare, path } from '../../gateway/board/charts.mjs';
+import { modules, places, told } from '../../gateway/board/class.mjs';
 import { changesOf, strategiesOf } from '../../gateway/board/controls.mjs';
 import { bars, effect, nextName } from '../../gateway/board/inspector.mjs';
 import { membersOf, moved, ranking, sampleKeys } from '../../gateway/board/rendezvous.mjs';
@@ -210,6 +211,31 @@ describe('what the board explains and changes', () => {
     const strategies = strategiesOf(document);
     assert(strategies.includes('sticky') && strategies.includes('round_robin'), strategies.join());
     assert.deepEqual(strategiesOf({}), []);
+  });
+});
+
+describe('the class on the board', () => {
+  const ada = { nickname: 'Ada', digest: 'd', key: '0badcafe', message_count: 1, instance: 'stateful-2' };
+
+  it('places people as the dots of their sessions', () => {
+    const people = sampleKeys(90).map((key) => ({ ...ada, key }));
+    const all = places(people, three());
+    assert.deepEqual([...all.keys()].sort(), ['stateful-1', 'stateful-2', 'stateful-3']);
+    assert.equal([...all.values()].flat().length, 90);
+    const away = [instance(1), instance(2, { member: { hash: HASHES[1], usable: false } }), instance(3)];
+    const failed = places(people, away);
+    assert.equal(failed.has('stateful-2'), false);
+    assert.equal([...failed.values()].flat().length, 90);
+    assert.equal(places(people, []).get(null).length, 90);
+  });
+
+  it('says who has how many messages, and who was served elsewhere', () => {
+    assert.equal(told(ada, 'stateful-2'), 'Ada: 1 message');
+    assert.equal(told({ ...ada, message_count: 7 }, 'stateful-1'), 'Ada: 7 messages, served last by stateful-2');
+  });
+
+  it('draws a QR code with its margin', () => {
+    assert.equal(modules(['10', '01']), 'M4 4h1v1h-1zM5 5h1v1h-1z');
   });
 });
 

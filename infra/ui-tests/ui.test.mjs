@@ -11,4 +11,5 @@ await import('./docs.mjs');
 await import('./errors.mjs');
 await import('./cors.mjs');
 await import('./class.mjs');
+await import('./class-board.mjs');
 await import('./board.mjs');

@@ -44,6 +44,7 @@ files! {
     "/board/board.mjs" = "board.mjs" SCRIPT,
     "/board/canvas.mjs" = "canvas.mjs" SCRIPT,
     "/board/charts.mjs" = "charts.mjs" SCRIPT,
+    "/board/class.mjs" = "class.mjs" SCRIPT,
     "/board/controls.mjs" = "controls.mjs" SCRIPT,
     "/board/inspector.mjs" = "inspector.mjs" SCRIPT,
     "/board/panels.mjs" = "panels.mjs" SCRIPT,
