@@ -12,7 +12,7 @@ use super::{ConfigError, Env};
 /// The variables that hold secrets. Each may be a file instead, named by `…_FILE` as in the
 /// official database images: a file does not appear in `docker inspect` and is not inherited by
 /// children.
-pub const SECRETS: [&str; 7] = [
+pub const SECRETS: [&str; 9] = [
     "CONTROL_TOKEN",
     "INSTANCE_TOKEN",
     "SESSION_REDIS_URL",
@@ -20,6 +20,8 @@ pub const SECRETS: [&str; 7] = [
     "DATABASE_URL",
     "DATABASE_REPLICA_URL",
     "SESSION_ID_SECRET",
+    "IDEMPOTENCY_SECRET",
+    "FILES_S3_SECRET_KEY",
 ];
 const FILES: [&str; SECRETS.len()] = [
     "CONTROL_TOKEN_FILE",
@@ -29,6 +31,8 @@ const FILES: [&str; SECRETS.len()] = [
     "DATABASE_URL_FILE",
     "DATABASE_REPLICA_URL_FILE",
     "SESSION_ID_SECRET_FILE",
+    "IDEMPOTENCY_SECRET_FILE",
+    "FILES_S3_SECRET_KEY_FILE",
 ];
 /// The placeholder in a URL for the password in the file that `…_PASSWORD_FILE` names.
 const PASSWORD: &str = "{password}";
@@ -188,6 +192,13 @@ mod tests {
         let path = file.path().to_str().expect("UTF-8");
         let read = with_secrets(variables(&[("CONTROL_TOKEN_FILE", path)])).expect("read");
         assert_eq!(text(&read, "CONTROL_TOKEN").expect("set"), "0123456789abcdef");
+    }
+
+    #[test]
+    fn every_secret_has_the_file_of_its_name() {
+        for (secret, file) in SECRETS.into_iter().zip(FILES) {
+            assert_eq!(file, format!("{secret}_FILE"));
+        }
     }
 
     #[test]

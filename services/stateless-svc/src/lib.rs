@@ -86,6 +86,15 @@ pub enum BuildError {
     Bind(#[from] BindError),
 }
 
+/// Looks at the bucket of files before the start. If S3 does not respond, the start goes on.
+///
+/// # Errors
+/// See [`BuildError`].
+pub async fn check(config: &Config) -> Result<(), BuildError> {
+    let blobs = Blobs::new(&config.files.target, &config.files.s3)?;
+    Ok(blobs.check().await?)
+}
+
 /// Builds the service and binds its listener. The databases need not be reachable yet; migrations
 /// run in the background. Call it within a Tokio runtime.
 ///

@@ -30,9 +30,11 @@ pub(crate) fn main() -> ExitCode {
 
 #[tokio::main]
 async fn run(config: Config) -> anyhow::Result<()> {
-    let ended =
-        async { anyhow::Ok(stateless_svc::build(config)?.run_until_stopped().await?) }.await;
-    ended.inspect_err(|error| tracing::error!("{error:#}"))
+    let ended = async {
+        stateless_svc::check(&config).await?;
+        anyhow::Ok(stateless_svc::build(config)?.run_until_stopped().await?)
+    };
+    ended.await.inspect_err(|error| tracing::error!("{error:#}"))
 }
 
 #[tokio::main]

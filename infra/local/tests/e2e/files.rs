@@ -22,6 +22,8 @@ mod hostile_forms;
 mod hostile_names;
 mod memory;
 mod quotas;
+mod s3;
+mod s3_server;
 
 const FILES: &str = "/api/v1/files";
 
@@ -136,6 +138,11 @@ fn stored(folder: &Path) -> Result<BTreeSet<String>> {
 
 /// Waits until the store holds these files alone, and each row is of one of them.
 async fn settled(stack: &Stack, expected: &[&File]) -> Result<()> {
+    settled_in(stack, &stack.files(), expected).await
+}
+
+/// The same of a store in this folder.
+async fn settled_in(stack: &Stack, folder: &Path, expected: &[&File]) -> Result<()> {
     let expected: BTreeSet<_> = expected.iter().map(|file| file.id.clone()).collect();
     let database = crate::accounts::database(stack).await?;
     let mut seen = String::new();
@@ -144,7 +151,7 @@ async fn settled(stack: &Stack, expected: &[&File]) -> Result<()> {
         let rows = database.query("SELECT id::text, state FROM files", &[]).await?;
         let rows: BTreeSet<(String, String)> =
             rows.iter().map(|row| (row.get(0), row.get(1))).collect();
-        let content = stored(&stack.files())?;
+        let content = stored(folder)?;
         let all_stored = rows.iter().all(|(_, state)| state == "stored");
         let ids: BTreeSet<_> = rows.iter().map(|(id, _)| id.clone()).collect();
         if all_stored && ids == expected && content == expected {

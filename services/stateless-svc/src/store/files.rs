@@ -25,10 +25,12 @@ use crate::domain::outcome::Outcome;
 
 mod blobs;
 mod metrics;
+mod s3;
 mod sweeper;
 
 pub use blobs::{BlobError, BlobWriter, Blobs};
 pub use metrics::{FileMetrics, UploadOutcome};
+pub use s3::Misconfigured;
 pub use sweeper::Sweeper;
 
 /// Uploads that begin or end at a time, of one instance. Further ones wait here: they take no

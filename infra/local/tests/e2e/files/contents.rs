@@ -29,7 +29,7 @@ async fn files_are_stored_and_downloaded() -> Result<()> {
     Ok(())
 }
 
-async fn what_is_uploaded_is_downloaded(ada: &User) -> Result<()> {
+pub(super) async fn what_is_uploaded_is_downloaded(ada: &User) -> Result<()> {
     for content in [Vec::new(), b"hello".to_vec(), bytes(70_000), bytes(3_000_000)] {
         let uploaded = ada.send("a b.bin", content.clone()).await?;
         let members = ["id", "name", "size", "sha256", "content_type", "created_at"];
@@ -69,7 +69,7 @@ async fn what_is_uploaded_is_downloaded(ada: &User) -> Result<()> {
     Ok(())
 }
 
-async fn a_form_has_the_file_as_its_part(ada: &User) -> Result<()> {
+pub(super) async fn a_form_has_the_file_as_its_part(ada: &User) -> Result<()> {
     let mut form =
         b"--b\r\nContent-Disposition: form-data; name=\"file\"; filename=\"\xce\xa9.pdf\"\r\n\
                      Content-Type: text/html\r\n\r\n%PDF-1.7\n"
@@ -89,7 +89,7 @@ async fn a_form_has_the_file_as_its_part(ada: &User) -> Result<()> {
     Ok(())
 }
 
-async fn a_part_is_downloaded(ada: &User) -> Result<()> {
+pub(super) async fn a_part_is_downloaded(ada: &User) -> Result<()> {
     let content = bytes(300_000);
     let file = ada.upload("parts", content.clone()).await?;
     for (range, part) in [
@@ -133,7 +133,7 @@ async fn a_part_is_downloaded(ada: &User) -> Result<()> {
     Ok(())
 }
 
-async fn conditions_hold(ada: &User) -> Result<()> {
+pub(super) async fn conditions_hold(ada: &User) -> Result<()> {
     let file = ada.upload("conditions", "once").await?;
     let tag = format!("\"{}\"", file.sha256);
     for known in [tag.clone(), format!("\"x\", W/{tag}"), "*".to_owned()] {
@@ -162,7 +162,7 @@ async fn text_is_not_compressed(ada: &User) -> Result<()> {
     Ok(())
 }
 
-async fn an_upload_is_repeated_by_its_key(ada: &User) -> Result<()> {
+pub(super) async fn an_upload_is_repeated_by_its_key(ada: &User) -> Result<()> {
     let send = async |key: &str, name: &str, content: &'static str| {
         let request = ada.request(Method::POST, "").header("idempotency-key", key);
         let named = format!("attachment; filename={name}");

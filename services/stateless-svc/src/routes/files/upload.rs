@@ -141,7 +141,7 @@ impl Upload<'_> {
         key: Option<IdempotencyKey>,
     ) -> Result<Received, Failure> {
         let FilesState { blobs, metrics, .. } = self.state;
-        let mut writer = blobs.write(reserved.id).await.map_err(content_failed)?;
+        let mut writer = blobs.write(reserved.id);
         let arrived =
             match self.arrive(incoming, Some((&mut writer, reserved)), reserved.bytes).await {
                 Ok(arrived) => arrived,

@@ -9,14 +9,13 @@ use std::sync::Arc;
 use actix_web::web::Bytes;
 use futures_util::stream::{self, BoxStream};
 use futures_util::{StreamExt as _, TryStreamExt as _};
-use object_store::aws::AmazonS3Builder;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{
-    ClientOptions, GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt as _,
-};
-use secrecy::ExposeSecret as _;
+use object_store::{GetOptions, GetRange, MultipartUpload, ObjectStore, ObjectStoreExt as _};
+use service_kit::telemetry::chain;
+use tokio::runtime::Handle;
 
+use super::s3::{self, Misconfigured};
 use crate::blob_target::{BlobTarget, S3Settings};
 use crate::domain::file::FileId;
 
@@ -37,6 +36,9 @@ pub enum BlobError {
     /// The folder could not be read or changed.
     #[error("the folder of files cannot be used")]
     Folder(#[source] io::Error),
+    /// The settings must be changed.
+    #[error(transparent)]
+    Misconfigured(#[from] Misconfigured),
 }
 
 impl From<object_store::Error> for BlobError {
@@ -72,22 +74,11 @@ impl Blobs {
                 part: FOLDER_PART,
             }),
             BlobTarget::S3 { bucket, prefix } => {
-                // The client needs a crypto provider even for plain HTTP.
-                let _installed = rustls::crypto::ring::default_provider().install_default();
-                let mut builder = AmazonS3Builder::new()
-                    .with_bucket_name(bucket)
-                    .with_region(&s3.region)
-                    .with_client_options(ClientOptions::new().with_allow_http(true));
-                if let Some(endpoint) = &s3.endpoint {
-                    builder = builder.with_endpoint(endpoint.as_str().trim_end_matches('/'));
-                }
-                if let (Some(key), Some(secret)) = (&s3.access_key, &s3.secret_key) {
-                    builder = builder
-                        .with_access_key_id(key)
-                        .with_secret_access_key(secret.expose_secret());
+                if s3.access_key.is_some() != s3.secret_key.is_some() {
+                    return Err(Misconfigured::HalfOfAKey.into());
                 }
                 Ok(Self {
-                    store: Arc::new(builder.build()?),
+                    store: Arc::new(s3::client(bucket, s3)?),
                     prefix: Path::parse(prefix).map_err(object_store::Error::from)?,
                     folder: None,
                     part: S3_PART,
@@ -96,13 +87,43 @@ impl Blobs {
         }
     }
 
-    /// Begins to write content, which exists only once it is complete.
+    /// Looks for content: S3 that is there tells what is wrong with the settings. S3 that is gone
+    /// is only logged, since it may come back.
     ///
     /// # Errors
-    /// See [`BlobError`].
-    pub async fn write(&self, id: FileId) -> Result<BlobWriter, BlobError> {
-        let upload = self.store.put_multipart(&self.key(id)).await?;
-        Ok(BlobWriter { upload, buffer: Vec::new(), part: self.part })
+    /// [`BlobError::Misconfigured`]
+    pub async fn check(&self) -> Result<(), BlobError> {
+        if self.folder.is_some() {
+            return Ok(());
+        }
+        // No file has this name, so 404 is well. A list tells more of the bucket.
+        let mut error = self.store.get(&self.prefix.clone().join("start")).await.err();
+        if matches!(error, Some(object_store::Error::NotFound { .. })) {
+            error = self.store.list(Some(&self.prefix)).next().await.and_then(Result::err);
+        }
+        let Some(error) = error else { return Ok(()) };
+        match s3::fault(&error) {
+            Some(fault) => {
+                tracing::error!(cause = chain(&error), "the bucket of files cannot be used");
+                Err(fault.into())
+            }
+            None => {
+                tracing::warn!(cause = chain(&error), "the bucket of files cannot be reached yet");
+                Ok(())
+            }
+        }
+    }
+
+    /// Begins to write content, which exists only once it is complete. What fits into one part is
+    /// one request at its end.
+    pub fn write(&self, id: FileId) -> BlobWriter {
+        BlobWriter {
+            store: Arc::clone(&self.store),
+            key: self.key(id),
+            upload: None,
+            buffer: Vec::new(),
+            part: self.part,
+        }
     }
 
     /// Reads a part of content, piece by piece.
@@ -166,9 +187,12 @@ impl Blobs {
     }
 }
 
-/// Content that is being written. Dropped, it is given up.
+/// Content that is being written. Dropped, it is given up, and its parts are deleted.
 pub struct BlobWriter {
-    upload: Box<dyn MultipartUpload>,
+    store: Arc<dyn ObjectStore>,
+    key: Path,
+    /// Once a part was written.
+    upload: Option<Box<dyn MultipartUpload>>,
     buffer: Vec<u8>,
     part: usize,
 }
@@ -180,6 +204,11 @@ impl BlobWriter {
     /// See [`BlobError`].
     pub async fn write(&mut self, mut bytes: &[u8]) -> Result<(), BlobError> {
         while !bytes.is_empty() {
+            if self.buffer.capacity() == 0 {
+                // Its pages are taken as it fills. Grown step by step, it would take up to twice
+                // as much.
+                self.buffer.reserve_exact(self.part);
+            }
             let (now, later) = bytes.split_at(bytes.len().min(self.part - self.buffer.len()));
             self.buffer.extend_from_slice(now);
             bytes = later;
@@ -195,10 +224,18 @@ impl BlobWriter {
     /// # Errors
     /// See [`BlobError`].
     pub async fn complete(mut self) -> Result<(), BlobError> {
+        if self.upload.is_none() {
+            let content = std::mem::take(&mut self.buffer);
+            self.store.put(&self.key, content.into()).await?;
+            return Ok(());
+        }
         if !self.buffer.is_empty() {
             self.flush().await?;
         }
-        self.upload.complete().await?;
+        if let Some(upload) = &mut self.upload {
+            upload.complete().await?;
+        }
+        self.upload = None;
         Ok(())
     }
 
@@ -207,14 +244,34 @@ impl BlobWriter {
     /// # Errors
     /// See [`BlobError`].
     pub async fn abort(mut self) -> Result<(), BlobError> {
-        self.upload.abort().await?;
+        if let Some(mut upload) = self.upload.take() {
+            upload.abort().await?;
+        }
         Ok(())
     }
 
     async fn flush(&mut self) -> Result<(), BlobError> {
+        let upload = match &mut self.upload {
+            Some(upload) => upload,
+            none => none.insert(self.store.put_multipart(&self.key).await?),
+        };
         let part = std::mem::take(&mut self.buffer);
-        self.upload.put_part(part.into()).await?;
+        upload.put_part(part.into()).await?;
         Ok(())
+    }
+}
+
+impl Drop for BlobWriter {
+    /// A request that is cancelled ends here.
+    fn drop(&mut self) {
+        let (Some(mut upload), Ok(runtime)) = (self.upload.take(), Handle::try_current()) else {
+            return;
+        };
+        runtime.spawn(async move {
+            if let Err(error) = upload.abort().await {
+                tracing::debug!(cause = chain(&error), "cannot abort an upload");
+            }
+        });
     }
 }
 
@@ -289,7 +346,7 @@ mod tests {
         let (blobs, id) = (blobs(&folder), FileId::new());
         assert_eq!(all(&blobs).await, []);
         let text: Vec<u8> = (0..300_000_u32).map(|n| n as u8).collect();
-        let mut writer = blobs.write(id).await.expect("begins");
+        let mut writer = blobs.write(id);
         for piece in text.chunks(7_000) {
             writer.write(piece).await.expect("writes");
         }
@@ -307,7 +364,7 @@ mod tests {
     async fn an_upload_that_was_left_is_found_and_deleted() {
         let folder = tempfile::tempdir().expect("a folder");
         let (blobs, id) = (blobs(&folder), FileId::new());
-        let mut writer = blobs.write(id).await.expect("begins");
+        let mut writer = blobs.write(id);
         writer.write(&[0; 200_000]).await.expect("writes");
         // As if the process ended.
         std::mem::forget(writer);
@@ -315,12 +372,12 @@ mod tests {
         blobs.delete(id).await.expect("deletes");
         assert_eq!(all(&blobs).await, []);
 
-        let mut writer = blobs.write(id).await.expect("begins");
+        let mut writer = blobs.write(id);
         writer.write(&[0; 200_000]).await.expect("writes");
         writer.abort().await.expect("aborts");
         assert_eq!(all(&blobs).await, []);
         // An empty file is one, too.
-        blobs.write(id).await.expect("begins").complete().await.expect("completes");
+        blobs.write(id).complete().await.expect("completes");
         assert_eq!(all(&blobs).await, [id]);
     }
 }
