@@ -19,6 +19,14 @@ from .causes import (
     valid_configuration,
     whole_pool,
 )
+from .data import (
+    a_quota_is_used_up,
+    content_has_no_row,
+    files_are_uploaded,
+    products_are_changed,
+    products_are_changed_without_the_cache,
+    uploads_die,
+)
 
 # Alerts that no local stack can cause, and why.
 UNTESTED = {
@@ -150,5 +158,27 @@ SCENARIOS = {
         "RevocationsLate PoolDown InstanceDown",
         "LoginsRefused RefreshTokenReused InstanceEjected InstanceRefused GatewayDown",
     ),
+    "products are changed without the cache": (
+        products_are_changed_without_the_cache,
+        "ProductWritesRefused RedisDown",
+        "FilesLeftBehind ContentWithoutRow QuotasExceeded PostgresDown PoolDown SessionStoreUnavailable LeaseNotHeld",
+    ),
+    "products are changed": (products_are_changed, "", f"ProductWritesRefused RedisDown {BURNS}"),
+    "uploads die with an instance": (
+        uploads_die,
+        "FilesLeftBehind",
+        f"ContentWithoutRow QuotasExceeded ProductWritesRefused PoolDown {BURNS}",
+    ),
+    "content has no row": (
+        content_has_no_row,
+        "ContentWithoutRow",
+        f"FilesLeftBehind QuotasExceeded ProductWritesRefused {BURNS}",
+    ),
+    "a quota is used up": (
+        a_quota_is_used_up,
+        "QuotasExceeded",
+        f"FilesLeftBehind ContentWithoutRow ProductWritesRefused {BURNS}",
+    ),
+    "files are uploaded": (files_are_uploaded, "", f"FilesLeftBehind ContentWithoutRow QuotasExceeded {BURNS}"),
     "all is well with a user": (all_is_well_with_a_user, "", "RefreshTokenReused LoginsRefused RevocationsLate"),
 }
