@@ -173,9 +173,9 @@ fuzz-api: packages $(API_TESTS)/.installed ### Compare responses to generated re
 	@cargo build --workspace --bins
 	@$(if $(s),FUZZ_SECONDS=$(s)) cargo test -p local-stack --test clients -- --ignored --nocapture schemathesis
 
-plans: packages ### Print how long lists of 1,000,000 products take, and the plans of PostgreSQL
+plans: packages ### Print how long lists of products=1000000 and audit=10000000 entries take, and the plans of PostgreSQL
 	@cargo build --workspace --bins
-	@cargo test -p local-stack --test e2e -- --ignored --nocapture plans_of_a_million
+	@PLANS_PRODUCTS=$(or $(products),1000000) PLANS_AUDIT=$(or $(audit),10000000) cargo test -p local-stack --test e2e plans:: -- --ignored --nocapture --test-threads=1
 
 lint-api: $(UI_TESTS)/.package-lock.json ### Lint the OpenAPI documents of docs/
 	@REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(UI_TESTS)/.bin/redocly lint --config infra/api-tests/redocly.yaml docs/openapi.json docs/openapi-control.json docs/openapi-agent.json

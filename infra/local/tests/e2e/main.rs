@@ -28,6 +28,7 @@ mod live;
 mod logs;
 mod membership;
 mod migrations;
+mod plans;
 mod products;
 mod raw;
 mod redis_failover;

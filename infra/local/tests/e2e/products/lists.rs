@@ -1,21 +1,13 @@
 //! Lists of products: orders, filters, search, and pages of them.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::path::Path;
-use std::time::Instant;
-
 use anyhow::{Context, Result, ensure};
-use local_stack::Stack;
 use proto_contracts::products::{Product, ProductPage, ProductSort};
 use proto_contracts::{ErrorCode, Role};
 use serde_json::json;
 
 use super::{PRODUCTS, User};
-use crate::accounts::database;
 use crate::api::Api;
 use crate::small_stack;
-use crate::until::until;
 
 #[tokio::test]
 async fn lists_of_products() -> Result<()> {
@@ -168,81 +160,4 @@ async fn hostile_queries(api: &Api) -> Result<()> {
         response.problem(ErrorCode::InvalidCursor);
     }
     Ok(())
-}
-
-/// `make plans` prints how long lists of 1,000,000 products take, and PostgreSQL's plans.
-#[tokio::test]
-#[ignore = "takes minutes"]
-async fn plans_of_a_million_products() -> Result<()> {
-    const MANY: i64 = 1_000_000;
-    let stack = small_stack().stateless(1).start().await?;
-    let api = Api::on_instance(&stack, "stateless-1")?;
-    let database = database(&stack).await?;
-    let insert = "INSERT INTO products (id, name, price, stock, created_at) \
-                  SELECT 'm' || n, 'Part ' || n || ' of ' || md5(n::text), n % 100000 / 100.0, \
-                         n % 7, '2026-01-01Z'::timestamptz + n * interval '1 second' \
-                  FROM generate_series(1, $1::bigint) AS n";
-    ensure!(database.execute(insert, &[&MANY]).await? == 1_000_000);
-    database.batch_execute("VACUUM ANALYZE products").await?;
-    log_plans(&stack).await?;
-    let log = stack.log_path("postgres")?;
-    for query in [
-        "limit=100",
-        "limit=100&sort=-id",
-        "limit=100&sort=name",
-        "limit=100&sort=-name",
-        "limit=100&sort=price",
-        "limit=100&sort=-price",
-        "limit=100&sort=created_at",
-        "limit=100&sort=-created_at",
-        "sort=price&min_price=500&in_stock=true",
-        "q=part+4711&sort=price",
-        "q=bell",
-        "q=part",
-    ] {
-        let length = std::fs::metadata(&log)?.len();
-        let begin = Instant::now();
-        let mut response = api.get(&format!("{PRODUCTS}?{query}")).await?;
-        let first = begin.elapsed();
-        ensure!(response.status == 200, "{query}: {response}");
-        // The tenth page, or the last one.
-        for _ in 0..9 {
-            let page: ProductPage = response.json();
-            let Some(cursor) = page.next_cursor else { break };
-            let next = api.get(&format!("{PRODUCTS}?{query}&cursor={cursor}")).await?;
-            ensure!(next.status == 200, "{query}: {next}");
-            response = next;
-        }
-        eprintln!("\n{query}: {first:.1?} for the first page");
-        let text = std::fs::read(&log)?;
-        let text = String::from_utf8_lossy(&text[usize::try_from(length)?..]).into_owned();
-        let plans = text.split("duration:").filter(|plan| plan.contains("FROM products"));
-        if let Some(plan) = plans.last() {
-            let lines = plan.lines().filter(|line| line.contains("->") || line.contains("Scan"));
-            eprintln!("{}", lines.collect::<Vec<_>>().join("\n"));
-        }
-        ensure!(first.as_secs() < 3, "{query} took {first:?}");
-    }
-    stack.shutdown().await;
-    Ok(())
-}
-
-/// Has PostgreSQL log the plan of each statement from its next start on, and restarts it. The
-/// services' role may not change that, so it is written to the server's own file.
-async fn log_plans(stack: &Stack) -> Result<()> {
-    let arguments = std::fs::read(format!("/proc/{}/cmdline", stack.pid_of("postgres")?))?;
-    let arguments = String::from_utf8(arguments)?;
-    let mut arguments = arguments.split('\0').skip_while(|argument| *argument != "-D");
-    let data = arguments.nth(1).context("the folder of the data")?;
-    let settings = "session_preload_libraries = 'auto_explain'\n\
-                    auto_explain.log_min_duration = 0\nauto_explain.log_analyze = on\n";
-    let file = Path::new(data).join("postgresql.auto.conf");
-    OpenOptions::new().append(true).open(file)?.write_all(settings.as_bytes())?;
-    stack.kill("postgres").await?;
-    stack.start_component("postgres").await?;
-    let instance = Api::on_instance(stack, "stateless-1")?;
-    until("the service is ready", async || {
-        Ok((instance.get("/readyz").await?.status == 200).then_some(()))
-    })
-    .await
 }
