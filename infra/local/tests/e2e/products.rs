@@ -17,6 +17,7 @@ use crate::small_stack;
 
 mod buyers;
 mod hostile;
+mod hot;
 mod lists;
 mod outages;
 mod staleness;

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Transaction};
 use service_kit::outage::RetryDeadline;
@@ -12,6 +13,7 @@ use uuid::Uuid;
 use super::audit::{self, AuditMetrics};
 use super::cache::{CacheError, DocumentCache};
 use super::database::Database;
+use super::products::turns::Turns;
 use super::products::{locks, product};
 use super::{StoreError, idempotency, within_timeout};
 use crate::domain::audit::{Action, Entry, Initiator, product_snapshot};
@@ -20,12 +22,17 @@ use crate::domain::product::{
     NewProduct, Product, ProductChange, ProductId, Quantity, Reservation,
 };
 
+/// How long a write waits for those of its product before it, as long as for a database that is away.
+/// Clients get 503 then. With one attempt after it, it is less than the gateway waits.
+const LONGEST_TURN: Duration = Duration::from_secs(8);
+
 /// Changes products. Cheap to clone.
 #[derive(Clone)]
 pub struct ProductChanges {
     database: Database,
     cache: Arc<DocumentCache>,
     audited: AuditMetrics,
+    turns: Turns,
 }
 
 /// A condition of a change, by the product before it.
@@ -75,7 +82,7 @@ type Making = Result<Result<Made, ChangeError>, tokio_postgres::Error>;
 impl ProductChanges {
     /// Changes this database, the primary.
     pub fn new(database: Database, cache: Arc<DocumentCache>, audited: AuditMetrics) -> Self {
-        Self { database, cache, audited }
+        Self { database, cache, audited, turns: Turns::new() }
     }
 
     /// Adds a product.
@@ -230,6 +237,9 @@ impl ProductChanges {
         make: impl AsyncFn(&Transaction<'_>, Option<Product>) -> Making,
     ) -> Result<Option<Outcome>, ChangeError> {
         let deadline = RetryDeadline::start();
+        let Some(_turn) = self.turns.of(id, LONGEST_TURN).await else {
+            return Err(ChangeError::NotExecuted(StoreError::Timeout));
+        };
         let mut is_unknown = false;
         loop {
             self.database.wait_until_recovered(deadline).await;

@@ -16,6 +16,7 @@ use crate::domain::product::{
 use crate::domain::wal::WalPosition;
 
 pub(super) mod locks;
+pub(super) mod turns;
 
 /// A page in an order. Each filter is null where it does not restrict, which PostgreSQL sees when it
 /// plans, as the statement has no name.
