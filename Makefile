@@ -88,6 +88,19 @@ kill-postgres: packages ### Kill PostgreSQL under changes of accounts, and compa
 	@cargo build --workspace --bins
 	@TANDEM_TEST_KILLS=$(or $(kills),10) cargo test -p local-stack --test e2e accounts::kills -- --nocapture
 
+lessons: build ## Run every lesson: predicted beside measured. args='--step' asks the class first
+	@$(dir $(LOCAL_STACK))loadtest lesson run all $(args)
+
+lesson: build ## Run one lesson: name=memory; without a name, list them
+	@$(dir $(LOCAL_STACK))loadtest lesson $(if $(name),run $(name) $(args),list)
+
+# Lesson 3 on a system of its own, since the running one keeps its sessions in Redis by default.
+demo: up ## Start everything with some traffic, and show what breaks without sticky routing
+	@echo 'The board: http://127.0.0.1:8001/'
+	@$(dir $(LOCAL_STACK))loadtest compare --rate 20 --duration 120s >.local/logs/demo.txt 2>&1 & \
+	    traffic=$$!; trap 'kill $$traffic 2>/dev/null || true' EXIT; \
+	    $(dir $(LOCAL_STACK))loadtest lesson run memory $(args)
+
 rollout: build ### Restart, scale, reload and upgrade under 500 requests/s, and count failures: args='--upgrades 3'
 	@$(dir $(LOCAL_STACK))loadtest rollout $(args)
 

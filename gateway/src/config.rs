@@ -273,7 +273,7 @@ impl Config {
         let overload = file.overload.check(&mut check);
         let (rate_limit, exempt) = file.rate_limit.check(&mut check);
         let (clients, max_connections) = file.clients.check(&mut check);
-        let (stateless, stateful) = file.pools.check(&mut check);
+        let (stateless, stateful) = file.pools.check(&mut check, lab);
         let instance_token = check.token("INSTANCE_TOKEN");
         let deployment = check.deployment();
         let log_filter = check.log_filter();

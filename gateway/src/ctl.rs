@@ -75,7 +75,7 @@ enum Command {
         )]
         interval: u64,
     },
-    /// Switch the strategy of a pool: sticky or round_robin.
+    /// Switch the strategy of a pool: sticky, round_robin; in the lab ip_hash, least_conn.
     Strategy {
         /// The pool.
         pool: PoolName,

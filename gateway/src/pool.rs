@@ -19,7 +19,6 @@ pub mod snapshot;
 pub mod state_file;
 mod weights;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +34,7 @@ pub use drain::PendingDrain;
 pub use host::{Host, label};
 pub use instance::{ClientHash, InFlight, Instance, Load};
 pub use last::LastInstance;
-pub use registry::{AddError, Registry, RemoveError};
+pub use registry::{AddError, ClosedLab, Registry, RemoveError};
 pub use report::{ProbeError, Report, SessionUse};
 pub use snapshot::{Member, Snapshot};
 pub use weights::PendingWeight;
@@ -138,12 +137,9 @@ impl Pool {
     /// Switches the strategy from the next request on.
     ///
     /// # Errors
-    /// When it cannot be saved; then nothing has changed.
-    pub fn set_strategy(&self, strategy: Strategy) -> Result<(), ChangeError<Infallible>> {
-        self.change_durably(|registry| {
-            registry.set_strategy(strategy);
-            Ok(())
-        })?;
+    /// When it is one of a closed lab, or cannot be saved; then nothing has changed.
+    pub fn set_strategy(&self, strategy: Strategy) -> Result<(), ChangeError<ClosedLab>> {
+        self.change_durably(|registry| registry.set_strategy(strategy))?;
         tracing::info!(pool = %self.name, %strategy, "strategy switched");
         self.events.publish(|| Event::StrategyChanged { pool: self.name, strategy });
         Ok(())

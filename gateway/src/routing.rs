@@ -1,14 +1,18 @@
 //! Chooses the instance of a request: two strategies, two code paths.
 //!
 //! [`round_robin`] and [`sticky`] share only the pool's [`Snapshot`]. The pool's strategy at the
-//! time of the request selects one.
+//! time of the request selects one. [`ip_hash`] and [`least_conn`] are for lessons: they show what
+//! other proxies do, and only a gateway with `[lab]` enabled offers them.
 
 mod client_key;
+pub mod ip_hash;
+pub mod least_conn;
 pub mod minting;
 pub mod round_robin;
 pub mod sample;
 pub mod sticky;
 
+use std::net::IpAddr;
 use std::sync::Arc;
 
 use proto_contracts::Verdict;
@@ -26,6 +30,15 @@ pub struct Choice<'a> {
     pub member: &'a Member,
     /// Why it was chosen.
     pub verdict: Verdict,
+}
+
+/// What a strategy may know of the client.
+#[derive(Clone, Copy, Debug)]
+pub struct Client {
+    /// Its affinity key, if the pool tracks keys.
+    pub key: Option<ClientKey>,
+    /// Its address, which trusted proxies may have told.
+    pub address: IpAddr,
 }
 
 /// Why no instance was chosen.
@@ -46,11 +59,12 @@ pub fn choose<'a>(
     pool: &Pool,
     snapshot: &'a Snapshot,
     strategy: Strategy,
-    client: Option<ClientKey>,
+    client: Client,
     tried: &[Arc<Instance>],
     max_in_flight: u64,
 ) -> Result<Choice<'a>, RouteError> {
-    let chosen = match (strategy, client) {
+    let off = |member| Choice { member, verdict: Verdict::Off };
+    let chosen = match (strategy, client.key) {
         (Strategy::Sticky, Some(client)) => {
             let found =
                 sticky::choose(snapshot, client.key, tried, pool.load_bound(), max_in_flight);
@@ -61,8 +75,14 @@ pub fn choose<'a>(
         }
         // A request without a key cannot be sticky.
         (Strategy::RoundRobin, _) | (Strategy::Sticky, None) => {
-            let member = round_robin::choose(snapshot, pool.cursor(), tried, max_in_flight);
-            member.map(|member| Choice { member, verdict: Verdict::Off })
+            round_robin::choose(snapshot, pool.cursor(), tried, max_in_flight).map(off)
+        }
+        (Strategy::IpHash, _) => {
+            let cursor = pool.cursor();
+            ip_hash::choose(snapshot, client.address, cursor, tried, max_in_flight).map(off)
+        }
+        (Strategy::LeastConn, _) => {
+            least_conn::choose(snapshot, pool.cursor(), tried, max_in_flight).map(off)
         }
     };
     chosen.ok_or_else(|| {

@@ -7,6 +7,7 @@ use crate::bench::args::BenchArgs;
 use crate::bench::figures::FiguresArgs;
 use crate::chaos::args::ChaosArgs;
 use crate::faults::args::FaultsArgs;
+use crate::lesson::args::LessonArgs;
 use crate::logins::args::LoginsArgs;
 use crate::plan::CompareArgs;
 use crate::rollout::args::{DuringArgs, RolloutArgs};
@@ -107,6 +108,15 @@ pub enum Command {
     /// latencies are printed. Needs the workspace's binaries.
     #[command(after_help = FAULTS_EXIT_STATUS)]
     Faults(FaultsArgs),
+    /// Teach what sticky routing is, what it costs and what breaks without it.
+    ///
+    /// Each lesson states a question, predicts numbers from theory, measures them on a live system,
+    /// shows both with the tolerance of the sample, and puts everything back, also after Ctrl-C. A
+    /// lesson uses the system of `make up` if one runs with the session store that the lesson needs.
+    /// Otherwise, and if it kills something or must be alone, it starts a system of its own, which
+    /// needs the workspace's binaries.
+    #[command(after_help = LESSON_EXIT_STATUS)]
+    Lesson(LessonArgs),
     /// Measure CPU, memory and throughput, beside baselines.
     ///
     /// Starts its own systems, one for each part. The loads of a part alternate in rounds; figures
@@ -136,6 +146,9 @@ const LOGINS_EXIT_STATUS: &str = "Exit status: 0 when the two kinds of rejected 
 
 const DURING_EXIT_STATUS: &str = "Exit status: 0 when no request failed and no stream had a gap, 1 otherwise or when the \
      command failed, 64 when the command line is invalid.";
+
+const LESSON_EXIT_STATUS: &str = "Exit status: 0 when every prediction held, 1 otherwise, when interrupted or when something \
+     could not be put back, 64 when the command line is invalid.";
 
 const FAULTS_EXIT_STATUS: &str = "Exit status: 0 when clients saw what the table says, 1 otherwise or when a fault could not \
      be injected, 64 when the command line is invalid.";

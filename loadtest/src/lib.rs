@@ -9,7 +9,8 @@
 //! [`mod@bench`] measures CPU and memory by process. [`chaos`] injects faults and checks
 //! guarantees. [`faults`] compares what clients see with the runbook's table. [`rollout`] runs
 //! operations and [`abuse`] a hostile client; both count the failures of other requests.
-//! [`logins`] measures what logins show and cost.
+//! [`logins`] measures what logins show and cost. [`mod@lesson`] compares theory with measurement
+//! for a class.
 //!
 //! **Invariant of a comparison:** each request that was sent, or due in an open loop, is in the
 //! report exactly once, whatever its outcome.
@@ -29,6 +30,7 @@ use crate::chaos::plan::ChaosPlan;
 use crate::chaos::report::ChaosReport;
 use crate::cli::Command;
 use crate::faults::args::FaultsArgs;
+use crate::lesson::args::{LessonAction, LessonArgs};
 use crate::logins::args::LoginsArgs;
 use crate::output::publish;
 use crate::plan::CompareArgs;
@@ -44,6 +46,7 @@ pub mod bench;
 pub mod chaos;
 pub mod cli;
 pub mod faults;
+pub mod lesson;
 pub mod logins;
 pub mod output;
 pub mod plan;
@@ -99,6 +102,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Abuse(args) => run_abuse(&args).await,
         Command::Logins(args) => run_logins(&args).await,
         Command::During(args) => run_during(&args).await,
+        Command::Lesson(args) => run_lesson(&args).await,
         Command::Bench(args) => run_bench(&args).await,
         Command::Figures(args) => run_figures(&args),
         Command::Origins(args) => {
@@ -199,6 +203,21 @@ async fn run_during(args: &DuringArgs) -> Result<Verdict, Failure> {
     let report = rollout::during(args).await.map_err(failure)?;
     publish(&report, args.json.as_deref()).map_err(Failure::Run)?;
     Ok(if report.is_clean() { Verdict::Clean } else { Verdict::Errors })
+}
+
+async fn run_lesson(args: &LessonArgs) -> Result<Verdict, Failure> {
+    let args = match &args.action {
+        LessonAction::List => {
+            write!(std::io::stdout().lock(), "{}", lesson::report::list())
+                .context("cannot write to standard output")
+                .map_err(Failure::Run)?;
+            return Ok(Verdict::Clean);
+        }
+        LessonAction::Run(args) => args,
+    };
+    let report = lesson::lesson(args).await.map_err(Failure::Run)?;
+    args.files.publish(&report).map_err(Failure::Run)?;
+    Ok(if report.holds() { Verdict::Clean } else { Verdict::Errors })
 }
 
 async fn run_bench(args: &BenchArgs) -> Result<Verdict, Failure> {

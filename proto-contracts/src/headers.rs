@@ -38,8 +38,8 @@ pub const AFFINITY_KEY: &str = "x-affinity-key";
 /// `required` (sticky) or `none` (round robin): how the gateway chose the instance. Only the
 /// gateway sets it.
 pub const SESSION_AFFINITY: &str = "x-session-affinity";
-/// `sticky` or `round_robin`: overrides the strategy for this request. Only a gateway with `[lab]`
-/// accepts it.
+/// The name of a [`Strategy`](crate::control::Strategy), which overrides the pool's for this
+/// request. Only a gateway with `[lab]` accepts it.
 pub const ROUTING_STRATEGY: &str = "x-routing-strategy";
 /// The client's remaining quota: `"client";r=<requests>;t=<seconds until it is full>`
 /// (draft-ietf-httpapi-ratelimit-headers).

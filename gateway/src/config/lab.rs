@@ -8,7 +8,7 @@ pub enum Lab {
     /// No: `X-Routing-Strategy` is dropped.
     Closed,
     /// `X-Routing-Strategy` selects the strategy of a request, so that both run under the same
-    /// load.
+    /// load. The strategies for lessons are available, too.
     Open,
 }
 

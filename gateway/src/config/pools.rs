@@ -15,6 +15,7 @@ use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 
 use crate::config::check::Check;
+use crate::config::lab::Lab;
 use crate::resilience::load_bound::LoadBound;
 
 /// Below 1 the instances together cannot take the load; above 10 the bound has no effect.
@@ -79,6 +80,8 @@ impl fmt::Display for ServiceName {
 pub struct PoolConfig {
     /// The initial strategy.
     pub strategy: Strategy,
+    /// Whether it may be switched to a strategy of the lab.
+    pub lab: Lab,
     /// Addresses of instances.
     pub instances: Vec<SocketAddr>,
     /// Configured weights.
@@ -177,7 +180,7 @@ struct Defaults {
 }
 
 impl Section {
-    pub(super) fn check(self, check: &mut Check<'_>) -> (PoolConfig, PoolConfig) {
+    pub(super) fn check(self, check: &mut Check<'_>, lab: Lab) -> (PoolConfig, PoolConfig) {
         let stateless = Defaults {
             section: "[pools.stateless]",
             variable: "GATEWAY_STATELESS_INSTANCES",
@@ -192,12 +195,12 @@ impl Section {
             strategy: Strategy::Sticky,
             port: 8201,
         };
-        (self.stateless.check(check, &stateless), self.stateful.check(check, &stateful))
+        (self.stateless.check(check, &stateless, lab), self.stateful.check(check, &stateful, lab))
     }
 }
 
 impl PoolSection {
-    fn check(self, check: &mut Check<'_>, defaults: &Defaults) -> PoolConfig {
+    fn check(self, check: &mut Check<'_>, defaults: &Defaults, lab: Lab) -> PoolConfig {
         let discover = self.discover(check, defaults);
         let from_environment = check.addresses(defaults.variable);
         let instances_setting = format!("{} instances", defaults.section);
@@ -228,8 +231,14 @@ impl PoolSection {
         let bound = LoadBound { factor: self.bounded_load, floor: self.bounded_load_floor };
         let load_bound = (bound.factor > 0.0).then_some(bound);
         let strategy = self.strategy.unwrap_or(defaults.strategy);
+        check.require(
+            lab == Lab::Open || !strategy.is_of_the_lab(),
+            &format!("{} strategy", defaults.section),
+            format_args!("{strategy} is only for lessons; it needs [lab] enabled = true"),
+        );
         PoolConfig {
             strategy,
+            lab,
             instances,
             weights,
             slow_start,

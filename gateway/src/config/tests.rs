@@ -93,6 +93,7 @@ fn all_invalid_values_are_reported_by_name() {
          [affinity]\nseed = ''\n[pools.stateful]\ninstances = ['127.0.0.1:1', '127.0.0.1:1']\n\
          bounded_load = 0.5\n\
          [discovery]\ninterval_ms = 100\ntimeout_ms = 200\n[pools.stateless]\n\
+         strategy = 'ip_hash'\n\
          discover = '127.0.0.1:8101'",
         &[
             ("GATEWAY_STATEFUL_DISCOVER", "stateful-svc"),

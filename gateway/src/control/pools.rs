@@ -6,7 +6,7 @@ use std::time::Instant;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use proto_contracts::control::{self, InstanceState, SetStrategy, StrategySet};
-use proto_contracts::{InstanceName, PoolName};
+use proto_contracts::{ErrorCode, InstanceName, PoolName};
 use service_kit::body::{Json, NoQuery};
 use service_kit::health::Fault;
 use service_kit::problem::ApiError;
@@ -15,7 +15,7 @@ use service_kit::response;
 use crate::control::saved;
 use crate::control::state::State;
 use crate::pool::slow_start::SlowStart;
-use crate::pool::{Host, Instance, Pool, Pools, Registry, Snapshot};
+use crate::pool::{ClosedLab, Host, Instance, Pool, Pools, Registry, Snapshot};
 use crate::routing::sample;
 
 /// Size of samples: the standard error of a share of a third is a third of a per cent.
@@ -41,7 +41,10 @@ pub(super) async fn set_strategy(
 ) -> Result<HttpResponse, ApiError> {
     let pool = Arc::clone(state.pool(&pool)?);
     let (strategy, lasts) = (wanted.strategy, pool.changes_last());
-    saved::change(move || pool.set_strategy(strategy), |never| match never {}).await?;
+    let refused = |closed: ClosedLab| {
+        ApiError::new(ErrorCode::InvalidStrategy, format!("Nothing was changed: {closed}."))
+    };
+    saved::change(move || pool.set_strategy(strategy), refused).await?;
     response::no_store(StatusCode::OK, &StrategySet { strategy, lasts })
 }
 

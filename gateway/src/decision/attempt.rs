@@ -64,13 +64,14 @@ impl Decisions {
         let max_in_flight = ctx.traffic.overload.max_in_flight;
         let strategy = ctx.requested_strategy.unwrap_or(snapshot.strategy);
         let short_timeout = std::mem::take(&mut ctx.short_timeout);
+        let client = routing::Client { key: ctx.key, address: ctx.client.ip };
         let mut chosen =
-            routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried, max_in_flight);
+            routing::choose(pool, &snapshot, strategy, client, &ctx.tried, max_in_flight);
         if chosen.is_err() && short_timeout {
             // It left a slow instance, and the other one is gone meanwhile: retry without the short
             // timeout.
             ctx.tried.clear();
-            chosen = routing::choose(pool, &snapshot, strategy, ctx.key, &ctx.tried, max_in_flight);
+            chosen = routing::choose(pool, &snapshot, strategy, client, &ctx.tried, max_in_flight);
         }
         let choice = match (chosen, ctx.exchange_failure) {
             (Ok(choice), _) => choice,

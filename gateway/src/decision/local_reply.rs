@@ -140,7 +140,9 @@ fn detail(code: ErrorCode, ctx: &RequestContext) -> Cow<'static, str> {
         ErrorCode::NotFound => "No resource has this path; the API is under /api/v1.",
         ErrorCode::MethodNotAllowed => "Use GET.",
         ErrorCode::BadRequest => "The request is not valid HTTP/1.1.",
-        ErrorCode::InvalidStrategy => "X-Routing-Strategy may be 'sticky' or 'round_robin'.",
+        ErrorCode::InvalidStrategy => {
+            "X-Routing-Strategy may be 'sticky', 'round_robin', 'ip_hash' or 'least_conn'."
+        }
         ErrorCode::RequestTimeout => "The request timed out: the body arrived too slowly.",
         ErrorCode::NoInstanceAvailable => {
             "No instance is available; the request was not forwarded. Retry shortly."

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use proto_contracts::control::Strategy;
 use proto_contracts::{InstanceName, PoolName, Weight};
 
-use crate::config::{self, Thresholds};
+use crate::config::{self, Lab, Thresholds};
 use crate::pool::discovered::Discovered;
 use crate::pool::drain::{self, Decision};
 use crate::pool::host::{Host, label};
@@ -36,6 +36,11 @@ pub enum AddError {
     KnownAddress(SocketAddr),
 }
 
+/// A strategy of the lab, which is closed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{0} is only for lessons; it needs [lab] enabled = true in the gateway's configuration")]
+pub struct ClosedLab(Strategy);
+
 /// Why an instance cannot be removed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RemoveError {
@@ -51,6 +56,7 @@ pub enum RemoveError {
 #[derive(Clone, Debug)]
 pub struct Registry {
     strategy: Strategy,
+    lab: Lab,
     thresholds: Thresholds,
     configured_strategy: Strategy,
     configured: Vec<SocketAddr>,
@@ -63,13 +69,20 @@ pub struct Registry {
     slow_start: Duration,
 }
 
+/// The saved strategy, or the configured one. One of the lab ends with the lab.
+fn strategy_of(config: &config::PoolConfig, saved: Option<Strategy>) -> Strategy {
+    let is_offered = |saved: &Strategy| config.lab == Lab::Open || !saved.is_of_the_lab();
+    saved.filter(is_offered).unwrap_or(config.strategy)
+}
+
 impl Registry {
     /// The configured instances with the saved changes of the control API.
     pub fn new(config: &config::PoolConfig, thresholds: Thresholds, state: PoolState) -> Self {
         let discovered =
             config.discover.clone().map(|name| Discovered::restored(name, state.discovered));
         let mut registry = Self {
-            strategy: state.strategy.unwrap_or(config.strategy),
+            strategy: strategy_of(config, state.strategy),
+            lab: config.lab,
             thresholds,
             configured_strategy: config.strategy,
             configured: config.instances.clone(),
@@ -185,7 +198,8 @@ impl Registry {
     /// stay keep their health and names.
     pub fn reconfigure(&mut self, config: &config::PoolConfig, thresholds: Thresholds) {
         let PoolState { strategy, added, removed, discovered, .. } = self.state();
-        self.strategy = strategy.unwrap_or(config.strategy);
+        self.strategy = strategy_of(config, strategy);
+        self.lab = config.lab;
         self.configured_strategy = config.strategy;
         self.configured.clone_from(&config.instances);
         self.weights.configured.clone_from(&config.weights);
@@ -208,8 +222,15 @@ impl Registry {
     }
 
     /// Switches the strategy.
-    pub fn set_strategy(&mut self, strategy: Strategy) {
+    ///
+    /// # Errors
+    /// When it is one of the lab, and the lab is closed.
+    pub fn set_strategy(&mut self, strategy: Strategy) -> Result<(), ClosedLab> {
+        if self.lab == Lab::Closed && strategy.is_of_the_lab() {
+            return Err(ClosedLab(strategy));
+        }
         self.strategy = strategy;
+        Ok(())
     }
 
     /// Adds an address.

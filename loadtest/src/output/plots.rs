@@ -1,11 +1,15 @@
 //! Plots as SVG.
 
+mod predictions;
+
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
 use plotters::coord::combinators::IntoLogRange;
 use plotters::prelude::*;
 use plotters::style::text_anchor::{HPos, Pos, VPos};
+
+pub(crate) use predictions::{Measured, predictions};
 
 const WIDTH: u32 = 900;
 const FONT: &str = "sans-serif";

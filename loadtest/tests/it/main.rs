@@ -9,6 +9,7 @@ mod coordinated_omission;
 mod counts;
 mod dummy;
 mod faults;
+mod lesson;
 mod logins;
 mod rollout;
 mod routing;

@@ -20,24 +20,38 @@ pub enum Strategy {
     RoundRobin,
     /// To the home of the client's affinity key, by rendezvous hashing.
     Sticky,
+    /// By the client's address, as Nginx's `ip_hash`. Only with the lab enabled, for teaching.
+    IpHash,
+    /// To the instance with the fewest requests in flight. Only with the lab enabled, for teaching.
+    LeastConn,
 }
 
 impl Strategy {
     /// All strategies.
-    pub const ALL: [Self; 2] = [Self::Sticky, Self::RoundRobin];
+    pub const ALL: [Self; 4] = [Self::Sticky, Self::RoundRobin, Self::IpHash, Self::LeastConn];
 
     /// The name in the configuration, logs and metric labels.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::RoundRobin => "round_robin",
             Self::Sticky => "sticky",
+            Self::IpHash => "ip_hash",
+            Self::LeastConn => "least_conn",
+        }
+    }
+
+    /// Whether only a gateway with `[lab]` enabled accepts it.
+    pub const fn is_of_the_lab(self) -> bool {
+        match self {
+            Self::RoundRobin | Self::Sticky => false,
+            Self::IpHash | Self::LeastConn => true,
         }
     }
 }
 
 /// The text names no strategy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the strategies are 'sticky' and 'round_robin'")]
+#[error("the strategies are 'sticky' and 'round_robin', and in the lab 'ip_hash' and 'least_conn'")]
 pub struct UnknownStrategy;
 
 impl FromStr for Strategy {

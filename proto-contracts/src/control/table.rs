@@ -87,14 +87,16 @@ const GET_POOLS: Details = Details::new(POOLS, "Show both pools and their instan
 const SET_STRATEGY: Details = change_of_pool(POOLS, "Switch the strategy")
     .described_as(
         "From the next request on. Rendezvous hashing keeps no table, so after a switch back every \
-         session is at its home again.",
+         session is at its home again. `ip_hash` and `least_conn` are for lessons: a gateway whose \
+         lab is off rejects them.",
     )
     .body::<SetStrategy>(r#"{"strategy": "sticky"}"#)
     .returns::<StrategySet>(
         200,
         "The strategy from now on.",
         r#"{"strategy": "sticky", "lasts": "saved"}"#,
-    );
+    )
+    .fails_with(&[ErrorCode::InvalidStrategy]);
 
 const ADD_INSTANCE: Details = change_of_pool(INSTANCES, "Add an instance")
     .described_as("Its name is read from its health response; until then it is `pending`.")

@@ -107,9 +107,13 @@ error_codes! {
         cause "Last-Event-ID, or the parameter last_event_id, is not the number of a message.";
         cure "Send the id of the last event that you received. Send 0 for all messages, and \
             nothing for new ones only.";
-    InvalidStrategy = "invalid_strategy", "There is no such strategy", repeat Changed;
-        cause "The header X-Routing-Strategy names no strategy of the gateway.";
-        cure "Send `sticky` or `round_robin`, or omit the header.";
+    InvalidStrategy = "invalid_strategy", "The gateway does not offer this strategy",
+        repeat Changed;
+        cause "The header X-Routing-Strategy names no strategy of the gateway. Or a pool was to be \
+            switched to `ip_hash` or `least_conn`, and the gateway's lab is off. Nothing was \
+            changed.";
+        cure "Send `sticky` or `round_robin`, or omit the header. For lessons, set `[lab] enabled \
+            = true`; then the gateway offers `ip_hash` and `least_conn`, too.";
     Unauthorized = "unauthorized", "A valid token is required", repeat Changed;
         cause "This resource requires credentials, and they are missing or wrong.";
         cure "Send the credentials that `WWW-Authenticate` asks for. Changes over the control API \

@@ -77,6 +77,7 @@ mod tests {
     fn config(name: Option<&str>) -> config::PoolConfig {
         config::PoolConfig {
             strategy: Strategy::Sticky,
+            lab: config::Lab::Closed,
             instances: vec![addr(1)],
             discover: name.map(|name| name.parse().expect("a name")),
             weights: std::collections::BTreeMap::new(),

@@ -33,6 +33,7 @@ fn restarted(ports: &[u16], state: PoolState) -> Registry {
 fn config(strategy: Strategy, ports: &[u16]) -> config::PoolConfig {
     config::PoolConfig {
         strategy,
+        lab: config::Lab::Closed,
         instances: ports.iter().map(|&port| addr(port)).collect(),
         discover: None,
         weights: BTreeMap::new(),
@@ -128,6 +129,27 @@ fn after_one_failed_check_a_healthy_instance_may_take_the_name() {
 }
 
 #[test]
+fn strategies_of_the_lab_need_an_open_lab_and_end_with_it() {
+    let open = config::PoolConfig { lab: config::Lab::Open, ..config(Strategy::Sticky, &[1]) };
+    let closed = config(Strategy::Sticky, &[1]);
+    for strategy in Strategy::ALL.into_iter().filter(|strategy| strategy.is_of_the_lab()) {
+        let mut registry = Registry::new(&closed, THRESHOLDS, PoolState::default());
+        let refused = registry.set_strategy(strategy).expect_err("the lab is closed");
+        assert!(refused.to_string().contains("[lab] enabled = true"), "{refused}");
+        assert_eq!(registry.state().strategy, None);
+
+        registry.reconfigure(&open, THRESHOLDS);
+        registry.set_strategy(strategy).expect("the lab is open");
+        let saved = registry.state();
+        assert_eq!(saved.strategy, Some(strategy));
+        let restarted = |config| Registry::new(config, THRESHOLDS, saved.clone()).state().strategy;
+        assert_eq!((restarted(&open), restarted(&closed)), (Some(strategy), None));
+        registry.reconfigure(&closed, THRESHOLDS);
+        assert_eq!(registry.state().strategy, None, "it ends with the lab");
+    }
+}
+
+#[test]
 fn changes_by_the_control_api_survive_a_restart() {
     let mut before = registry(&[1, 2]);
     pass(&mut before, 1, "s1");
@@ -135,7 +157,7 @@ fn changes_by_the_control_api_survive_a_restart() {
     pass(&mut before, 3, "s3");
     pass(&mut before, 3, "s3");
     before.remove(PoolName::Stateful, "127.0.0.1:2", true).expect("by address");
-    before.set_strategy(Strategy::RoundRobin);
+    before.set_strategy(Strategy::RoundRobin).expect("not of the lab");
 
     let after = restarted(&[1, 2], before.state());
     assert_eq!(after.state(), before.state());
@@ -200,7 +222,7 @@ fn a_reload_keeps_changes_by_the_control_api() {
     );
     assert_eq!(registry.state().strategy, None, "it follows the file");
 
-    registry.set_strategy(Strategy::Sticky);
+    registry.set_strategy(Strategy::Sticky).expect("not of the lab");
     registry.reconfigure(&config(Strategy::RoundRobin, &[2, 4]), THRESHOLDS);
     assert_eq!(addrs(&registry), [3, 4], "the file has no 1 any more");
     assert_eq!(registry.state().strategy, Some(Strategy::Sticky), "it was switched");

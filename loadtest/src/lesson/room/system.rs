@@ -1,0 +1,46 @@
+//! The processes of a system, whoever started them.
+
+use anyhow::{Context as _, Result, bail};
+use local_stack::{AgentClient, Stack};
+use proto_contracts::PoolName;
+use proto_contracts::agent::{Action, ComponentStatus};
+
+/// The owner of a system's processes.
+pub(crate) enum System {
+    /// Started by the lessons, and stopped after them.
+    Scratch(Box<Stack>),
+    /// It was running before.
+    Running(AgentClient),
+}
+
+impl System {
+    pub(crate) async fn components(&self) -> Result<Vec<ComponentStatus>> {
+        match self {
+            Self::Scratch(stack) => Ok(stack.status()),
+            Self::Running(agent) => Ok(agent.status().await?.components),
+        }
+    }
+
+    /// Sets the number of instances, and waits until all are healthy.
+    pub(crate) async fn scale(&self, pool: PoolName, instances: usize) -> Result<()> {
+        let count = u16::try_from(instances)?;
+        match self {
+            Self::Scratch(stack) => stack.scale(pool, count).await?,
+            Self::Running(agent) => drop(agent.scale(pool, count).await?),
+        }
+        Ok(())
+    }
+
+    /// Performs an action on a component.
+    pub(crate) async fn act(&self, name: &str, action: Action) -> Result<()> {
+        let done = match (self, action) {
+            (Self::Running(agent), _) => agent.act(name, action).await.map(drop),
+            (Self::Scratch(stack), Action::Kill) => stack.kill(name).await.map_err(Into::into),
+            (Self::Scratch(stack), Action::Start) => {
+                stack.start_component(name).await.map_err(Into::into)
+            }
+            (Self::Scratch(_), _) => bail!("no lesson does that"),
+        };
+        done.with_context(|| format!("cannot {} {name}", action.as_str()))
+    }
+}
