@@ -94,12 +94,15 @@ lessons: build ## Run every lesson: predicted beside measured. args='--step' ask
 lesson: build ## Run one lesson: name=memory; without a name, list them
 	@$(dir $(LOCAL_STACK))loadtest lesson $(if $(name),run $(name) $(args),list)
 
-# Lesson 3 on a system of its own, since the running one keeps its sessions in Redis by default.
-demo: up ## Start everything with some traffic, and show what breaks without sticky routing
-	@echo 'The board: http://127.0.0.1:8001/'
-	@$(dir $(LOCAL_STACK))loadtest compare --rate 20 --duration 120s >.local/logs/demo.txt 2>&1 & \
-	    traffic=$$!; trap 'kill $$traffic 2>/dev/null || true' EXIT; \
-	    $(dir $(LOCAL_STACK))loadtest lesson run memory $(args)
+test-lessons: packages ### Run every lesson twice, then with each claim made false, then interrupted
+	@cargo build --workspace --bins
+	@for run in 1 2; do target/debug/loadtest lesson run all --scratch; done
+	@cargo test -p loadtest --test it lesson -- --include-ignored
+
+# Sessions in memory, so that lesson 3 runs on this system and is seen on the board.
+demo: STORE = memory
+demo: build up ## Start everything with some traffic, open the board, and walk through lesson 3
+	@PROGRAMS=$(dir $(LOCAL_STACK)) PORT_OFFSET=$(or $(PORT_OFFSET),0) infra/local/demo.sh $(args)
 
 rollout: build ### Restart, scale, reload and upgrade under 500 requests/s, and count failures: args='--upgrades 3'
 	@$(dir $(LOCAL_STACK))loadtest rollout $(args)

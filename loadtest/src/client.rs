@@ -69,6 +69,11 @@ impl Client {
         Self { target, idle: None }
     }
 
+    /// What it connects to.
+    pub(crate) fn target(&self) -> Arc<Target> {
+        Arc::clone(&self.target)
+    }
+
     /// Connects in advance, so that the first request's latency excludes it.
     pub(crate) async fn warm_up(&mut self) -> Result<(), CallError> {
         self.idle = Some(connect(&self.target).await?);

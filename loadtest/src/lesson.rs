@@ -15,6 +15,7 @@ mod page;
 mod room;
 mod school;
 mod stop;
+mod user;
 mod visitor;
 
 use std::future::Future;

@@ -15,12 +15,16 @@ pub enum Lesson {
     Scaling,
     /// What stickiness buys.
     Reads,
+    /// A hot key and the load bound.
+    HotKey,
     /// A drain against a kill.
     Drain,
     /// Sticky by address, and NAT.
     Nat,
     /// Redis is away.
     RedisAway,
+    /// A signed token against a session.
+    Token,
 }
 
 /// The texts of a lesson.
@@ -42,16 +46,18 @@ pub struct Entry {
 
 impl Lesson {
     /// All lessons, in order.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 11] = [
         Self::RoundRobin,
         Self::Cookie,
         Self::Memory,
         Self::Crash,
         Self::Scaling,
         Self::Reads,
+        Self::HotKey,
         Self::Drain,
         Self::Nat,
         Self::RedisAway,
+        Self::Token,
     ];
 }
 
@@ -139,6 +145,22 @@ pub const fn entry(lesson: Lesson) -> Entry {
                           on it; they are shown and not judged. In a data center a round trip to \
                           Redis costs more than here. `make bench` measures with care.",
         },
+        Lesson::HotKey => Entry {
+            number: 7,
+            name: "hot-key",
+            title: "A hot key and the load bound",
+            question: "Everybody reads the same session at the same time, and its home is one of N \
+                       instances. What share of these requests does the home get, when there are \
+                       few of them, and when there are many?",
+            theory: "Few: all, since below 64 in flight no bound applies. Many: 1.25/N, since an \
+                     instance may have 1.25 times its share of the requests in flight. The others \
+                     go to the next instances of the ranking, with the verdict `spilled`.",
+            explanation: "Consistent hashing with bounded loads (Mirrokni et al., 2016). A spilled \
+                          read is served from Redis, and its session stays at home. To have every \
+                          request in flight at once, the lesson suspends the instances until the \
+                          gateway has sent all. A store in memory has no bound: another instance \
+                          would not find the session.",
+        },
         Lesson::Drain => Entry {
             number: 8,
             name: "drain",
@@ -183,6 +205,22 @@ pub const fn entry(lesson: Lesson) -> Entry {
             explanation: "Copies are served for a minute after the lease. A 503 of a write means unknown: repeat it with the same idempotency key. \
                           The service could have accepted it in memory; then an acknowledged \
                           message would depend on one process.",
+        },
+        Lesson::Token => Entry {
+            number: 11,
+            name: "token",
+            title: "A signed token against a session",
+            question: "A user with a signed token asks for the audit log, which is for admins, and \
+                       reads a session. What does each service look up to know the caller? And \
+                       which one still knows the token when the user has logged out everywhere?",
+            theory: "The stateless service looks up nothing: the signature proves the claims, and \
+                     the role is one of them, so it responds even while the database is away. A \
+                     session is looked up once for each read, and that lookup also shows the \
+                     revocation. The stateless service cannot know of it until the token expires.",
+            explanation: "This is the price of both: a lookup for each request, or up to 15 minutes \
+                          with a token that should not work any more. A user whom the token proves \
+                          gets 403 from the audit log, one with a forged signature 401. Sessions \
+                          learn of a revocation within a second; the lesson waits for it.",
         },
     }
 }

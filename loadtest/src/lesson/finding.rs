@@ -82,6 +82,23 @@ impl Finding {
         }
     }
 
+    /// A count for each of a sample, which theory says exactly.
+    pub(crate) fn ratio(
+        what: impl Into<String>,
+        unit: Unit,
+        count: f64,
+        sample: usize,
+        value: f64,
+    ) -> Self {
+        Self {
+            what: what.into(),
+            unit,
+            predicted: Some(Prediction { value, tolerance: 0.0, because: None }),
+            measured: count / sample.max(1) as f64,
+            sample: Some(sample),
+        }
+    }
+
     /// The same with this tolerance, in its unit, for another reason than chance: the report says
     /// which.
     pub(crate) fn tolerating(mut self, tolerance: f64, because: &'static str) -> Self {

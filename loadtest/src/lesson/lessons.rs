@@ -4,6 +4,7 @@
 mod cookie;
 mod crash;
 mod drain;
+mod hot_key;
 mod memory;
 mod nat;
 mod reads;
@@ -11,6 +12,7 @@ mod redis_away;
 mod round_robin;
 mod scaling;
 mod sessions;
+mod token;
 
 use anyhow::Result;
 
@@ -31,8 +33,10 @@ pub(crate) async fn run(
         Lesson::Crash => crash::run(school, options).await,
         Lesson::Scaling => scaling::run(school, options).await,
         Lesson::Reads => reads::run(school, options).await,
+        Lesson::HotKey => hot_key::run(school, options).await,
         Lesson::Drain => drain::run(school, options).await,
         Lesson::Nat => nat::run(school, options).await,
         Lesson::RedisAway => redis_away::run(school, options).await,
+        Lesson::Token => token::run(school, options).await,
     }
 }

@@ -23,8 +23,12 @@ use crate::target::{Reach, Target};
 /// Instances of each service in a system that lessons start.
 const INSTANCES: u16 = 3;
 
+/// Interval of the health checks of a patient gateway; it takes three of them to eject an instance.
+const PATIENCE: Duration = Duration::from_secs(5);
 /// Bounds the wait for an instance that does not reach its store again.
 const READY_TIMEOUT: Duration = Duration::from_secs(60);
+/// Bounds the wait for requests to be in flight. Then the suspended instances are still members.
+const IN_FLIGHT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Interval between two checks of a condition.
 const STEP: Duration = Duration::from_millis(50);
 
@@ -54,9 +58,13 @@ impl Room {
         Self::new(System::Running(agent), control, &url, status.store, stop).await.map(Some)
     }
 
-    /// A system with this store that the lessons start.
-    pub(crate) async fn scratch(store: Store, stop: Stop) -> Result<Self> {
-        let plan = Stack::for_tests().store(store).stateless(INSTANCES).stateful(INSTANCES);
+    /// A system with this store that the lessons start. A patient gateway waits for suspended
+    /// instances, and takes longer to see that one is gone.
+    pub(crate) async fn scratch(store: Store, is_patient: bool, stop: Stop) -> Result<Self> {
+        let mut plan = Stack::for_tests().store(store).stateless(INSTANCES).stateful(INSTANCES);
+        if is_patient {
+            plan = plan.lenient_gateway().health_interval(PATIENCE);
+        }
         let stack = plan.open_lab().start().await.context("the system does not start")?;
         let (control, url) = (stack.control().clone(), stack.urls().gateway.clone());
         let store = store.as_str().to_owned();
@@ -130,7 +138,8 @@ impl Room {
         self.with_session(visitor).await
     }
 
-    async fn with_session(&self, mut visitor: Visitor) -> Result<(Visitor, String)> {
+    /// The client with a session, and the instance that created it.
+    pub(crate) async fn with_session(&self, mut visitor: Visitor) -> Result<(Visitor, String)> {
         let created = visitor.create().await?;
         self.sessions.borrow_mut().extend(visitor.path());
         ensure!(!created.served_by.is_empty(), "the gateway hides X-Served-By");
@@ -162,6 +171,26 @@ impl Room {
         Ok(members.filter_map(|instance| Some(instance.name?.to_string())).collect())
     }
 
+    /// Waits until the gateway has this many requests in flight in a pool.
+    pub(crate) async fn await_in_flight(&self, pool: PoolName, count: u64) -> Result<()> {
+        let begin = Instant::now();
+        loop {
+            let instances = self.control.pool(pool).await?.instances;
+            let in_flight = instances.iter().map(|instance| instance.in_flight).sum::<u64>();
+            if in_flight >= count {
+                return Ok(());
+            }
+            self.stop.check()?;
+            ensure!(begin.elapsed() < IN_FLIGHT_TIMEOUT, "{in_flight} of {count} are in flight");
+            tokio::time::sleep(STEP).await;
+        }
+    }
+
+    /// Scripts that the sessions' Redis has executed. Only in a system of the lessons.
+    pub(crate) async fn lookups(&self) -> Result<u64> {
+        self.system.scripts().await
+    }
+
     /// Switches the strategy of a pool.
     pub(crate) async fn set_strategy(&self, pool: PoolName, strategy: Strategy) -> Result<()> {
         self.stop.check()?;
@@ -182,9 +211,11 @@ impl Room {
         self.system.scale(pool, instances).await
     }
 
-    /// Performs an action on a component.
+    /// Performs an action on a component. What ends an outage is done in any case.
     pub(crate) async fn act(&self, name: &str, action: Action) -> Result<()> {
-        self.stop.check()?;
+        if !matches!(action, Action::Start | Action::Resume) {
+            self.stop.check()?;
+        }
         self.system.act(name, action).await
     }
 

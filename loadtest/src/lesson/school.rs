@@ -13,7 +13,12 @@ pub(crate) struct Needs {
     pub(crate) store: Option<Store>,
     /// A system that nobody else uses: components are killed, or sessions of others would count.
     pub(crate) own: bool,
+    /// A gateway that waits for suspended instances. Only with `own`.
+    pub(crate) patient: bool,
 }
+
+/// A kind of system: its store, and whether its gateway waits for suspended instances.
+type Kind = (Store, bool);
 
 /// How a lesson is run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,7 +40,7 @@ impl Options {
 pub(crate) struct School {
     running: Option<Room>,
     /// Each is started by the first lesson that needs it.
-    scratch: Vec<(Store, Room)>,
+    scratch: Vec<(Kind, Room)>,
     /// Titles of the systems that the current lesson used.
     used: Vec<String>,
     stop: Stop,
@@ -50,19 +55,19 @@ impl School {
     pub(crate) async fn room(&mut self, needs: Needs) -> Result<&Room> {
         let running = self.running.as_ref();
         let offers = running.is_some_and(|room| room.offers(needs.store));
-        let store = needs.store.unwrap_or_default();
+        let kind = (needs.store.unwrap_or_default(), needs.patient);
         let is_running = offers && !needs.own;
-        if !is_running && !self.scratch.iter().any(|(of, _)| *of == store) {
+        if !is_running && !self.scratch.iter().any(|(of, _)| *of == kind) {
             let room = tokio::select! {
-                room = Room::scratch(store, self.stop.clone()) => room?,
+                room = Room::scratch(kind.0, kind.1, self.stop.clone()) => room?,
                 // What has started ends with it.
                 () = self.stop.requested() => bail!("interrupted"),
             };
-            self.scratch.push((store, room));
+            self.scratch.push((kind, room));
         }
         let room = match &self.running {
             Some(room) if is_running => Some(room),
-            _ => self.scratch.iter().find(|(of, _)| *of == store).map(|(_, room)| room),
+            _ => self.scratch.iter().find(|(of, _)| *of == kind).map(|(_, room)| room),
         };
         let room = room.ok_or_else(|| anyhow::anyhow!("there is no system"))?;
         if !self.used.contains(&room.title()) {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use anyhow::{Context as _, Result, ensure};
-use http::header::{COOKIE, SET_COOKIE};
+use http::header::{AUTHORIZATION, COOKIE, SET_COOKIE};
 use http::{HeaderName, HeaderValue, Method};
 use proto_contracts::AffinityKey;
 use proto_contracts::affinity::COOKIE_NAME;
 use proto_contracts::stateful::Session;
-use proto_contracts::{SessionId, headers};
+use proto_contracts::{SessionId, Verdict, headers};
+use serde::de::DeserializeOwned;
 use serde_json::json;
 
 use crate::client::{Client, Response, ScenarioRequest};
@@ -18,6 +19,7 @@ use crate::target::Target;
 
 const SESSIONS: &str = "/api/v1/stateful/sessions";
 const CONVERSATIONS: &str = "/api/v1/stateful/conversations";
+const AUDIT: &str = "/api/v1/audit";
 const INFO: &str = "/api/v1/stateless/info";
 
 /// What a response says of its way.
@@ -28,6 +30,7 @@ pub(crate) struct Visit {
     pub(crate) served_by: String,
     /// `X-Session-Source`.
     pub(crate) source: Option<String>,
+    pub(crate) verdict: Option<Verdict>,
     body: hyper::body::Bytes,
     cookie: Option<HeaderValue>,
 }
@@ -46,11 +49,17 @@ impl Visit {
             status: response.status.as_u16(),
             served_by: text(headers::SERVED_BY).unwrap_or_default(),
             source: text(headers::SESSION_SOURCE),
+            verdict: response.verdict(),
             body: response.body.clone(),
             cookie: cookie.and_then(|cookie| {
                 HeaderValue::from_bytes(cookie.as_bytes().split(|&byte| byte == b';').next()?).ok()
             }),
         }
+    }
+
+    /// The body.
+    pub(crate) fn json<T: DeserializeOwned>(&self) -> Result<T> {
+        serde_json::from_slice(&self.body).context("another body than expected")
     }
 }
 
@@ -75,6 +84,17 @@ impl Visitor {
         }
     }
 
+    /// The same client with its session on another connection.
+    pub(crate) fn on_another_connection(&self) -> Self {
+        Self {
+            client: Client::new(self.client.target()),
+            extra: self.extra.clone(),
+            cookie: self.cookie.clone(),
+            session: self.session.clone(),
+            stop: self.stop.clone(),
+        }
+    }
+
     /// The path of its session.
     pub(crate) fn path(&self) -> Option<String> {
         Some(format!("{SESSIONS}/{}", self.session.as_ref()?.expose()))
@@ -90,12 +110,16 @@ impl Visitor {
         self.send(request::get(INFO)).await
     }
 
+    /// Asks for the audit log, which admins may read.
+    pub(crate) async fn audit(&mut self) -> Result<Visit> {
+        self.send(request::get(AUDIT)).await
+    }
+
     /// Creates its session, and keeps the cookie.
     pub(crate) async fn create(&mut self) -> Result<Visit> {
         let visit = self.send(request::post(SESSIONS, &json!({}))).await?;
         ensure!(visit.status == 201, "a session was not created: {}", visit.status);
-        let session: Session = serde_json::from_slice(&visit.body).context("not a session")?;
-        self.session = Some(session.session_id);
+        self.session = Some(visit.json::<Session>()?.session_id);
         if visit.cookie.is_some() {
             self.cookie.clone_from(&visit.cookie);
         }
@@ -139,12 +163,20 @@ impl Visitor {
         Ok(())
     }
 
+    /// Has this access token from now on.
+    pub(crate) fn authorize(&mut self, token: &str) -> Result<()> {
+        let value = HeaderValue::try_from(format!("Bearer {token}"))?;
+        self.extra = vec![(AUTHORIZATION, value)];
+        Ok(())
+    }
+
     /// Has no cookie jar from now on.
     pub(crate) fn drop_cookie(&mut self) {
         self.cookie = None;
     }
 
-    async fn send(&mut self, mut request: ScenarioRequest) -> Result<Visit> {
+    /// Sends a request with what the client always sends.
+    pub(crate) async fn send(&mut self, mut request: ScenarioRequest) -> Result<Visit> {
         self.stop.check()?;
         for (name, value) in &self.extra {
             request.headers_mut().insert(name.clone(), value.clone());

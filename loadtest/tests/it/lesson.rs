@@ -1,9 +1,19 @@
 //! `loadtest lesson` on systems that it starts: every prediction holds, and none does when its
 //! claim is made false. Needs the workspace's binaries (`cargo build --workspace --bins`).
 
-use std::process::{Command, Output};
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
+use local_stack::{AgentClient, Builds, Control, FreeOffset};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use proto_contracts::PoolName;
+use proto_contracts::control::Strategy;
 use serde_json::Value;
+
+/// Bounds a failing test.
+const TIMEOUT: Duration = Duration::from_secs(60);
 
 fn lesson(options: &[&str]) -> Output {
     Command::new(env!("CARGO_BIN_EXE_loadtest")).arg("lesson").args(options).output().expect("runs")
@@ -47,6 +57,7 @@ fn every_prediction_holds() {
 }
 
 #[test]
+#[ignore = "takes a minute, and unit tests break each claim, too: make test-lessons"]
 fn no_prediction_holds_when_its_claim_is_made_false() {
     let (status, _, lessons, page) = run_all(&["--falsify"]);
     assert_eq!(status, Some(1));
@@ -54,6 +65,108 @@ fn no_prediction_holds_when_its_claim_is_made_false() {
         assert_eq!(lesson["holds"], false, "{lesson:#}");
     }
     assert_eq!(page.matches("does NOT hold").count(), lessons.len(), "{page}");
+}
+
+/// A system as `make up` starts it, in a folder of its own. It ends with the test.
+struct Installation {
+    state: tempfile::TempDir,
+    _ports: FreeOffset,
+}
+
+impl Installation {
+    fn up() -> Self {
+        let ports = FreeOffset::find().expect("free ports");
+        let state = tempfile::Builder::new().prefix("tandem-lesson-").tempdir().expect("a folder");
+        let installation = Self { state, _ports: ports };
+        let offset = format!("--port-offset={}", installation._ports.get());
+        let up = installation.run(&["up", "--stateless=2", "--stateful=2", &offset]);
+        assert!(up.status.success(), "{}", String::from_utf8_lossy(&up.stderr));
+        installation
+    }
+
+    fn path(&self) -> &Path {
+        self.state.path()
+    }
+
+    fn run(&self, args: &[&str]) -> Output {
+        let program = Builds::beside_current_exe().expect("builds").binary("local-stack");
+        let mut command = Command::new(program.expect("built"));
+        command.arg("--state").arg(self.path()).args(args).output().expect("runs")
+    }
+
+    /// A lesson on this system.
+    fn lesson(&self, name: &str) -> Child {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_loadtest"));
+        command.args(["lesson", "run", name, "--state"]).arg(self.path());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("runs")
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        self.run(&["down"]);
+    }
+}
+
+/// What lessons may change: strategies, instances with their states, sessions, components.
+async fn found(agent: &AgentClient, control: &Control) -> (Vec<String>, u64) {
+    let pools = control.pools().await.expect("pools");
+    let mut lines = Vec::new();
+    for pool in &pools {
+        lines.push(format!("{} {}", pool.name, pool.strategy));
+        let instances = pool.instances.iter();
+        lines.extend(instances.map(|at| format!("{:?} {:?} {}", at.name, at.state, at.addr)));
+    }
+    let parts = agent.status().await.expect("a status").components;
+    lines.extend(parts.iter().map(|part| format!("{} {:?}", part.name, part.state)));
+    let instances = pools.iter().flat_map(|pool| &pool.instances);
+    let sessions = instances.map(|at| at.live_sessions.unwrap_or_default()).sum();
+    (lines, sessions)
+}
+
+async fn wait_until(what: &str, mut is_so: impl AsyncFnMut() -> bool) {
+    let begin = Instant::now();
+    while !is_so().await {
+        assert!(begin.elapsed() < TIMEOUT, "{what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_running_system_is_left_as_it_was_also_when_a_lesson_is_interrupted() {
+    let system = tokio::task::spawn_blocking(Installation::up).await.expect("it starts");
+    let agent = AgentClient::of_running(system.path()).expect("it runs");
+    let status = agent.status().await.expect("a status");
+    let token = std::fs::read_to_string(&status.control_token_file).expect("a token");
+    let control = Control::at(&status.urls.control, token.trim().to_owned().into()).expect("a URL");
+    // Not the default, so that putting back differs from a default state.
+    control.set_strategy(PoolName::Stateful, Strategy::RoundRobin).await.expect("switched");
+    let before = found(&agent, &control).await;
+
+    let whole = system.lesson("cookie").wait_with_output().expect("ends");
+    let text = String::from_utf8_lossy(&whole.stdout);
+    assert!(whole.status.success(), "{text}{}", String::from_utf8_lossy(&whole.stderr));
+    assert!(text.contains("the running system"), "{text}");
+    assert_eq!(found(&agent, &control).await.0, before.0);
+
+    for signal in [Signal::SIGINT, Signal::SIGTERM] {
+        let lesson = system.lesson("scaling");
+        let pid = Pid::from_raw(i32::try_from(lesson.id()).expect("a pid"));
+        wait_until("the lesson adds an instance", async || {
+            let parts = agent.status().await.expect("a status").components;
+            parts.iter().any(|part| part.name == "stateful-3")
+        })
+        .await;
+        kill(pid, signal).expect("it runs");
+        let ended = lesson.wait_with_output().expect("ends");
+        let error = String::from_utf8_lossy(&ended.stderr);
+        assert_eq!(ended.status.code(), Some(1), "{error}");
+        let reason = if signal == Signal::SIGINT { "interrupted" } else { "terminated" };
+        assert!(error.contains(reason) && error.contains("lesson 5"), "{error}");
+        assert_eq!(found(&agent, &control).await.0, before.0, "{error}");
+    }
+    wait_until("every session is deleted", async || found(&agent, &control).await.1 == before.1)
+        .await;
 }
 
 #[test]

@@ -23,7 +23,7 @@ struct Crash {
 pub(super) async fn run(school: &mut School, options: Options) -> Result<Vec<Finding>> {
     let mut crashes = Vec::new();
     for store in STORES {
-        let needs = Needs { store: Some(store), own: true };
+        let needs = Needs { store: Some(store), own: true, patient: false };
         let room = school.room(needs).await?;
         room.set_strategy(PoolName::Stateful, Strategy::Sticky).await?;
         let instances = room.instances(PoolName::Stateful).await?;

@@ -23,7 +23,7 @@ struct Leaving {
 }
 
 pub(super) async fn run(school: &mut School, options: Options) -> Result<Vec<Finding>> {
-    let needs = Needs { store: Some(Store::Memory), own: true };
+    let needs = Needs { store: Some(Store::Memory), own: true, patient: false };
     let room = school.room(needs).await?;
     room.set_strategy(PoolName::Stateful, Strategy::Sticky).await?;
     let names = room.instances(PoolName::Stateful).await?;

@@ -36,7 +36,7 @@ struct Away {
 }
 
 pub(super) async fn run(school: &mut School, options: Options) -> Result<Vec<Finding>> {
-    let needs = Needs { store: Some(Store::Hybrid), own: true };
+    let needs = Needs { store: Some(Store::Hybrid), own: true, patient: false };
     let room = school.room(needs).await?;
     room.set_strategy(PoolName::Stateful, Strategy::Sticky).await?;
     let mut visitors = room.visitors(options.sample(SESSIONS)).await?;

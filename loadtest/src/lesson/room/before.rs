@@ -107,8 +107,13 @@ impl Before {
     async fn start(&self, system: &System) -> Result<()> {
         for now in system.components().await? {
             let was_running = self.components.get(&now.name) == Some(&ComponentState::Running);
-            if was_running && now.state != ComponentState::Running {
-                system.act(&now.name, Action::Start).await?;
+            match now.state {
+                ComponentState::Running => {}
+                ComponentState::Paused if was_running => {
+                    system.act(&now.name, Action::Resume).await?;
+                }
+                _ if was_running => system.act(&now.name, Action::Start).await?,
+                _ => {}
             }
         }
         Ok(())

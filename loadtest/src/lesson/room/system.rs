@@ -5,6 +5,17 @@ use local_stack::{AgentClient, Stack};
 use proto_contracts::PoolName;
 use proto_contracts::agent::{Action, ComponentStatus};
 
+/// Commands that execute a script.
+const SCRIPTS: [&str; 4] = ["eval", "evalsha", "fcall", "fcall_ro"];
+
+/// The calls of a command, of Redis's `cmdstat_get:calls=3,usec=…`.
+fn calls(stats: &str, command: &str) -> Option<u64> {
+    let values = stats.lines().find_map(|line| {
+        line.strip_prefix("cmdstat_")?.strip_prefix(command)?.strip_prefix(":calls=")
+    })?;
+    values.split(',').next()?.parse().ok()
+}
+
 /// The owner of a system's processes.
 pub(crate) enum System {
     /// Started by the lessons, and stopped after them.
@@ -39,8 +50,20 @@ impl System {
             (Self::Scratch(stack), Action::Start) => {
                 stack.start_component(name).await.map_err(Into::into)
             }
+            (Self::Scratch(stack), Action::Pause) => stack.pause(name).map_err(Into::into),
+            (Self::Scratch(stack), Action::Resume) => stack.resume(name).map_err(Into::into),
             (Self::Scratch(_), _) => bail!("no lesson does that"),
         };
         done.with_context(|| format!("cannot {} {name}", action.as_str()))
+    }
+
+    /// Scripts that the sessions' Redis has executed since its start.
+    pub(crate) async fn scripts(&self) -> Result<u64> {
+        let Self::Scratch(stack) = self else { bail!("only in a system of the lessons") };
+        let client = redis::Client::open(stack.redis_sessions_url())?;
+        let mut connection = client.get_multiplexed_async_connection().await?;
+        let text: String =
+            redis::cmd("INFO").arg("commandstats").query_async(&mut connection).await?;
+        Ok(SCRIPTS.iter().filter_map(|command| calls(&text, command)).sum())
     }
 }
