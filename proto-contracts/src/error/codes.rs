@@ -146,7 +146,7 @@ error_codes! {
             login.";
     WrongClassCode = "wrong_class_code", "The code of the classroom is wrong", repeat Changed;
         cause "The request was sent to the classroom without the code of its room, or with another \
-            one: each start of the system has a new code.";
+            one. Each start of the system has a new code.";
         cure "Ask the instructor for the present code, or scan the picture on the board again.";
     UserNotFound = "user_not_found", "There is no such user", repeat Changed;
         cause "There is no user of this name, it was deleted, or it is not you.";
