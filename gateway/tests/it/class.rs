@@ -72,26 +72,28 @@ fn a_kick_and_a_reset_reach_every_instance() {
         (204, 404, CLASS, 204),
         (204, 503, CLASS, ErrorCode::UpstreamFailed.status()),
     ] {
-        upstreams.iter().for_each(Upstream::forget_all);
+        let before = upstreams.each_ref().map(|upstream| upstream.targets().len());
         upstreams[0].act(Act::Respond(first, vec![], ""));
         upstreams[1].act(Act::Respond(second, vec![], ""));
         let (status, body) = delete(&gateway, path);
         assert_eq!(status, expected, "{first} {second} {path}: {body}");
         let target = path.replace(CLASS, "/internal/class");
-        for upstream in &upstreams {
-            assert_eq!(upstream.targets(), [target.as_str()]);
+        for (upstream, before) in upstreams.iter().zip(before) {
+            assert_eq!(upstream.targets()[before..], [target.as_str()], "{first} {second} {path}");
         }
         if second == 503 {
             assert!(body.contains("stateful-2") && !body.contains("stateful-1"), "{body}");
         }
     }
-    upstreams.iter().for_each(Upstream::forget_all);
+    let before = upstreams.each_ref().map(|upstream| upstream.targets().len());
     for bad in ["x", "..%2f..%2fdrain", &ADA.to_uppercase()] {
-        assert_eq!(delete(&gateway, &format!("{CLASS}/{bad}")).0, 404, "{bad}");
+        let (status, body) = delete(&gateway, &format!("{CLASS}/{bad}"));
+        assert!(matches!(status, 400 | 404), "{bad}: {status} {body}");
     }
     assert_eq!(gateway.request(Request::new("DELETE", CLASS)).status, 401);
     assert_eq!(gateway.request(Request::new("DELETE", &kick)).status, 401);
-    assert!(upstreams.iter().all(|upstream| upstream.targets().is_empty()), "nobody was asked");
+    let after = upstreams.each_ref().map(|upstream| upstream.targets().len());
+    assert_eq!(after, before, "nobody was asked");
 }
 
 #[test]
