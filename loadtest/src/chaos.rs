@@ -40,6 +40,7 @@ mod burst;
 mod calls;
 mod checker;
 mod clients;
+mod failed;
 mod faults;
 mod ledger;
 mod page;

@@ -13,6 +13,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 use uuid::Uuid;
 
+use crate::chaos::failed::{Ending, FailedRequest, Sent};
 use crate::chaos::ledger::{
     Act, ClientNumber, Entry, IdUsed, Interval, Ledger, Message, Moment, Outcome, Seen,
     SessionNumber,
@@ -33,7 +34,7 @@ const REPEATED: u32 = 32;
 
 /// The result of one request.
 enum Attempt {
-    Done(Response),
+    Done(Response, Sent),
     /// There is no such session.
     Absent,
     /// An error response which means that nothing was executed.
@@ -176,7 +177,7 @@ impl Caller {
         request.headers_mut().insert(IDEMPOTENCY_KEY, fresh_key());
         self.attempt(request.clone()).await;
         let again = self.attempt(request).await;
-        let Attempt::Done(again) = again else {
+        let Attempt::Done(again, _) = again else {
             bail!("the system rejects a message before any fault was injected")
         };
         let replayed = again.headers.contains_key(IDEMPOTENCY_REPLAYED);
@@ -204,7 +205,7 @@ impl Caller {
         let begin = self.run.now();
         let attempt = self.attempt(request.clone()).await;
         let first =
-            if let Attempt::Done(response) = &attempt { Some(response.clone()) } else { None };
+            if let Attempt::Done(response, _) = &attempt { Some(response.clone()) } else { None };
         let mut outcome = self.outcome(begin, attempt, &mut read);
         if outcome == Outcome::Unknown && matches!(act, Act::Claim(_)) {
             self.ledger.claims_unknown += 1;
@@ -293,10 +294,11 @@ impl Caller {
         read: impl FnOnce(&Response) -> Option<Seen>,
     ) -> Outcome {
         match attempt {
-            Attempt::Done(response) => match read(&response) {
+            Attempt::Done(response, sent) => match read(&response) {
                 Some(seen) => Outcome::Done(seen),
                 None => {
-                    self.error(begin, ErrorKind::WrongResponse);
+                    let end = Ending::from(&response);
+                    self.error(begin, sent, ErrorKind::WrongResponse, end);
                     Outcome::Unknown
                 }
             },
@@ -307,18 +309,25 @@ impl Caller {
     }
 
     async fn attempt(&mut self, request: ScenarioRequest) -> Attempt {
-        let begin = self.run.now();
+        let (begin, sent) = (self.run.now(), Sent::from(&request));
         self.ledger.requests += 1;
         let timeout = self.run.timeout;
         let response = tokio::time::timeout(timeout, self.client().send(request)).await;
         if let Ok(Ok(response)) = &response {
             self.ledger.spilled += u64::from(response.is_spilled());
         }
-        let (attempt, error) = match response {
-            Err(_elapsed) => (Attempt::Unknown, ErrorKind::Timeout),
-            Ok(Err(error @ CallError::Connect(_))) => (Attempt::Unsent, ErrorKind::from(&error)),
-            Ok(Err(error @ CallError::Broken(_))) => (Attempt::Unknown, ErrorKind::from(&error)),
-            Ok(Ok(response)) if response.status.is_success() => return Attempt::Done(response),
+        let (attempt, kind, end) = match response {
+            Err(_elapsed) => (Attempt::Unknown, ErrorKind::Timeout, Ending::TimedOut),
+            Ok(Err(error)) => {
+                let attempt = match error {
+                    CallError::Connect(_) => Attempt::Unsent,
+                    CallError::Broken(_) => Attempt::Unknown,
+                };
+                (attempt, ErrorKind::from(&error), Ending::from(error))
+            }
+            Ok(Ok(response)) if response.status.is_success() => {
+                return Attempt::Done(response, sent);
+            }
             Ok(Ok(response)) => {
                 let code = scenario::problem_code(&response);
                 if code == Some(ErrorCode::SessionNotFound) {
@@ -329,10 +338,10 @@ impl Caller {
                 } else {
                     Attempt::Unknown
                 };
-                (attempt, error_kind(response.status, code))
+                (attempt, error_kind(response.status, code), Ending::from(&response))
             }
         };
-        self.error(begin, error);
+        self.error(begin, sent, kind, end);
         attempt
     }
 
@@ -348,8 +357,9 @@ impl Caller {
         }
     }
 
-    fn error(&mut self, begin: Moment, kind: ErrorKind) {
-        self.ledger.errors.push((Interval { begin, end: self.run.now() }, kind));
+    fn error(&mut self, begin: Moment, request: Sent, kind: ErrorKind, end: Ending) {
+        let time = Interval { begin, end: self.run.now() };
+        self.ledger.errors.push(FailedRequest { time, kind, request, end });
     }
 }
 

@@ -12,10 +12,10 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
+use crate::chaos::failed::FailedRequest;
 use crate::chaos::ledger::{Interval, Moment};
 use crate::chaos::run::Run;
 use crate::chaos::users::User;
-use crate::outcome::ErrorKind;
 use calls::{DataCaller, DataLedger};
 use checker::Facts;
 use clients::DataResult;
@@ -69,7 +69,7 @@ pub(crate) struct DataWork {
 /// What was found, and what the report counts together with the sessions.
 pub(crate) struct DataDone {
     pub(crate) report: DataReport,
-    pub(crate) errors: Vec<(Interval, ErrorKind)>,
+    pub(crate) errors: Vec<FailedRequest>,
 }
 
 impl DataWork {

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use proto_contracts::SessionDigest;
 
-use crate::outcome::ErrorKind;
+use crate::chaos::failed::FailedRequest;
 
 /// Time since the run began.
 pub(crate) type Moment = Duration;
@@ -215,7 +215,7 @@ pub(crate) struct Ledger {
     /// Requests that were sent, repetitions included.
     pub(crate) requests: u64,
     /// Those that failed.
-    pub(crate) errors: Vec<(Interval, ErrorKind)>,
+    pub(crate) errors: Vec<FailedRequest>,
     /// Writes of unknown outcome that became known by repeating them.
     pub(crate) unknown_resolved: u64,
     /// Claims of unknown outcome after their first attempt.

@@ -8,12 +8,12 @@ use serde::Serialize;
 
 use crate::chaos::checker::{Breach, Claims, Findings, Violation};
 use crate::chaos::data::report::DataReport;
+use crate::chaos::failed::FailedRequest;
 use crate::chaos::fault_kind::FaultKind;
 use crate::chaos::faults::Fault;
 use crate::chaos::ledger::{Interval, Ledger, Moment};
 use crate::chaos::plan::ChaosPlan;
 use crate::chaos::run::Repeats;
-use crate::outcome::ErrorKind;
 use crate::output::plots::by_second;
 
 /// How many violations of each kind are described; all are counted.
@@ -124,6 +124,8 @@ pub struct FaultReport {
 pub struct UnpromisedError {
     /// As in `errors_by_kind`.
     pub error: String,
+    /// What was sent, and how it ended, with what leads to its lines in the logs.
+    pub request: String,
     /// The faults during which it was in flight.
     pub faults: Vec<FaultKind>,
     /// When it was sent.
@@ -149,11 +151,11 @@ impl ChaosReport {
         let Results { timestamp, store, duration, repeats, ledger, faults, findings, data } =
             results;
         let mut errors_by_kind = BTreeMap::new();
-        for (_, kind) in &ledger.errors {
-            *errors_by_kind.entry(kind.to_string()).or_default() += 1;
+        for failed in &ledger.errors {
+            *errors_by_kind.entry(failed.kind.to_string()).or_default() += 1;
         }
         let errors_in = |fault: Interval| {
-            ledger.errors.iter().filter(move |(time, _)| time.overlaps(fault)).count() as u64
+            ledger.errors.iter().filter(move |failed| failed.time.overlaps(fault)).count() as u64
         };
         let in_operation = |time: &Interval| {
             let mut operations = faults.iter().filter(|fault| fault.kind.is_operation());
@@ -191,16 +193,19 @@ impl ChaosReport {
             unknown: findings.unknown,
             requests: ledger.requests,
             spilled: ledger.spilled,
-            errors_outside_faults: ledger.errors.iter().filter(|(time, _)| in_calm(time)).count()
-                as u64,
+            errors_outside_faults: ledger
+                .errors
+                .iter()
+                .filter(|failed| in_calm(&failed.time))
+                .count() as u64,
             errors_in_operations: ledger
                 .errors
                 .iter()
-                .filter(|(time, _)| in_operation(time))
+                .filter(|failed| in_operation(&failed.time))
                 .count() as u64,
             errors_unpromised: unpromised.len() as u64,
             errors_by_kind,
-            errors_by_second: by_second(ledger.errors.iter().map(|(time, _)| time.end)),
+            errors_by_second: by_second(ledger.errors.iter().map(|failed| failed.time.end)),
             worst_gap_ms: millis(findings.worst_gap),
             data,
             faults: faults
@@ -308,11 +313,11 @@ impl fmt::Display for ChaosReport {
         for (kind, count) in &self.errors_by_kind {
             writeln!(f, "error {kind:<32}{count}")?;
         }
-        for UnpromisedError { error, faults, begin_ms, end_ms } in &self.unpromised {
+        for UnpromisedError { error, request, faults, begin_ms, end_ms } in &self.unpromised {
             let faults: Vec<_> = faults.iter().map(|fault| fault.as_str()).collect();
             writeln!(
                 f,
-                "unpromised {error} in {}, from {begin_ms} to {end_ms} ms",
+                "unpromised {error} in {}, from {begin_ms} to {end_ms} ms: {request}",
                 faults.join(" and ")
             )?;
         }
@@ -325,7 +330,8 @@ impl fmt::Display for ChaosReport {
 }
 
 /// The error, if none of the faults during which it was in flight may cause it.
-fn unpromised((time, kind): &(Interval, ErrorKind), faults: &[Fault]) -> Option<UnpromisedError> {
+fn unpromised(failed: &FailedRequest, faults: &[Fault]) -> Option<UnpromisedError> {
+    let FailedRequest { time, kind, .. } = failed;
     let met: Vec<_> =
         faults.iter().filter(|fault| fault.time.overlaps(*time)).map(|fault| fault.kind).collect();
     if met.is_empty()
@@ -334,7 +340,8 @@ fn unpromised((time, kind): &(Interval, ErrorKind), faults: &[Fault]) -> Option<
         return None;
     }
     let (begin_ms, end_ms) = (millis(time.begin), millis(time.end));
-    Some(UnpromisedError { error: kind.to_string(), faults: met, begin_ms, end_ms })
+    let (error, request) = (kind.to_string(), failed.to_string());
+    Some(UnpromisedError { error, request, faults: met, begin_ms, end_ms })
 }
 
 fn examples(violations: Vec<Violation>) -> Vec<Violation> {

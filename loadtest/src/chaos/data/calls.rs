@@ -18,6 +18,7 @@ use crate::chaos::data::ledger::{Act, Entry, Outcome, Seen, Via};
 use crate::chaos::data::requests::request_of;
 use crate::chaos::data::responses;
 use crate::chaos::data::shop::Shop;
+use crate::chaos::failed::{Ending, FailedRequest, Sent};
 use crate::chaos::ledger::{Interval, Moment, Repetition};
 use crate::chaos::users::User;
 use crate::client::{CallError, Client, Response, ScenarioRequest};
@@ -47,7 +48,7 @@ pub(crate) struct Pending {
 pub(crate) struct DataLedger {
     pub(crate) entries: Vec<Entry>,
     pub(crate) requests: u64,
-    pub(crate) errors: Vec<(Interval, ErrorKind)>,
+    pub(crate) errors: Vec<FailedRequest>,
     /// Writes of unknown outcome that became known by repeating them.
     pub(crate) unknown_resolved: u64,
     pub(crate) pending: Vec<Pending>,
@@ -264,12 +265,12 @@ impl DataCaller {
         act: &Act,
         request: ScenarioRequest,
     ) -> (Outcome, Option<Response>) {
-        let begin = self.shop.run.now();
+        let (begin, sent) = (self.shop.run.now(), Sent::from(&request));
         let outcome = match self.send(request).await {
             Attempt::Done(response) => match responses::seen(&self.shop.names, act, &response) {
                 Some(seen) => return (Outcome::Done(seen), Some(response)),
                 None => {
-                    self.error(begin, ErrorKind::WrongResponse);
+                    self.error(begin, sent, ErrorKind::WrongResponse, Ending::from(&response));
                     Outcome::Unknown
                 }
             },
@@ -282,16 +283,21 @@ impl DataCaller {
     }
 
     async fn send(&mut self, mut request: ScenarioRequest) -> Attempt {
-        let begin = self.shop.run.now();
+        let (begin, sent) = (self.shop.run.now(), Sent::from(&request));
         self.ledger.requests += 1;
         if let Some(user) = &self.user {
             user.authorize(&mut request);
         }
         let response = tokio::time::timeout(self.shop.run.timeout, self.client.send(request)).await;
-        let (attempt, error) = match response {
-            Err(_elapsed) => (Attempt::Unknown, ErrorKind::Timeout),
-            Ok(Err(error @ CallError::Connect(_))) => (Attempt::Refused, ErrorKind::from(&error)),
-            Ok(Err(error @ CallError::Broken(_))) => (Attempt::Unknown, ErrorKind::from(&error)),
+        let (attempt, kind, end) = match response {
+            Err(_elapsed) => (Attempt::Unknown, ErrorKind::Timeout, Ending::TimedOut),
+            Ok(Err(error)) => {
+                let attempt = match error {
+                    CallError::Connect(_) => Attempt::Refused,
+                    CallError::Broken(_) => Attempt::Unknown,
+                };
+                (attempt, ErrorKind::from(&error), Ending::from(error))
+            }
             Ok(Ok(response)) if response.status.is_success() => return Attempt::Done(response),
             Ok(Ok(response)) => match scenario::problem_code(&response) {
                 Some(
@@ -302,17 +308,17 @@ impl DataCaller {
                 ) => return Attempt::Absent(response),
                 Some(ErrorCode::OutOfStock) => return Attempt::OutOfStock,
                 code => {
-                    let error = code
-                        .map_or(ErrorKind::Status(response.status.as_u16()), ErrorKind::Problem);
+                    let status = response.status.as_u16();
+                    let kind = code.map_or(ErrorKind::Status(status), ErrorKind::Problem);
                     let attempt = match response.status.is_client_error() {
                         true => Attempt::Refused,
                         false => Attempt::Unknown,
                     };
-                    (attempt, error)
+                    (attempt, kind, Ending::from(&response))
                 }
             },
         };
-        self.error(begin, error);
+        self.error(begin, sent, kind, end);
         attempt
     }
 
@@ -329,7 +335,8 @@ impl DataCaller {
         self.ledger.entries.push(Entry { via, time, act, outcome, is_copy });
     }
 
-    fn error(&mut self, begin: Moment, kind: ErrorKind) {
-        self.ledger.errors.push((Interval { begin, end: self.shop.run.now() }, kind));
+    fn error(&mut self, begin: Moment, request: Sent, kind: ErrorKind, end: Ending) {
+        let time = Interval { begin, end: self.shop.run.now() };
+        self.ledger.errors.push(FailedRequest { time, kind, request, end });
     }
 }
