@@ -50,8 +50,9 @@ impl Repetitions {
         // was lost.
         match self.replay(&keyed, &replay).await {
             Ok(Some(replayed)) => Ok(replayed),
-            Err(reused) if reused.code() == ErrorCode::IdempotencyKeyReused => Err(reused),
-            Ok(None) | Err(_) => Err(error),
+            Ok(None) => Err(error),
+            // What this one failed for may be what that one did: it is not told as the outcome.
+            Err(unknown) => Err(unknown),
         }
     }
 

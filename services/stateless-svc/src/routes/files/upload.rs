@@ -177,10 +177,8 @@ impl Upload<'_> {
                     }
                     return Ok(received);
                 }
-                Err(error) if error.code() == ErrorCode::IdempotencyKeyReused => {
-                    return Err(Failure { error, is_over });
-                }
-                Ok(None) | Err(_) => {}
+                Err(error) => return Err(Failure { error, is_over }),
+                Ok(None) => {}
             }
         }
         let error = match error {
