@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use deadpool_postgres::{ClientWrapper, Object, PoolError, TimeoutType};
 use service_kit::postgres::QUERY_TIMEOUT;
-use tokio_postgres::error::SqlState;
+use tokio_postgres::error::{Severity, SqlState};
 
 pub mod accounts;
 pub mod attempts;
@@ -82,17 +82,25 @@ impl StoreError {
     }
 }
 
-/// Distinguishes transient failures. A missing table or column is transient: migrations run in the
-/// background.
+/// Distinguishes transient failures.
 fn classify(error: tokio_postgres::Error) -> StoreError {
-    let Some(code) = error.code() else { return StoreError::Unavailable(error) };
-    let is_transient = *code == SqlState::UNDEFINED_TABLE
+    let is_outage =
+        error.as_db_error().is_none_or(|reply| is_outage(reply.code(), reply.parsed_severity()));
+    if is_outage { StoreError::Unavailable(error) } else { StoreError::Query(error) }
+}
+
+/// Whether PostgreSQL replies so although the query is right. A missing table or column is one
+/// case: migrations run in the background.
+fn is_outage(code: &SqlState, severity: Option<Severity>) -> bool {
+    // It ended the connection, whatever for: such as a transaction that was idle for too long,
+    // whose code is in none of the classes.
+    matches!(severity, Some(Severity::Fatal | Severity::Panic))
+        || *code == SqlState::UNDEFINED_TABLE
         || *code == SqlState::UNDEFINED_COLUMN
         || *code == SqlState::LOCK_NOT_AVAILABLE
         // Connection exceptions, rollbacks (deadlocks among them), insufficient resources, operator
         // intervention (canceled, shutting down, starting up).
-        || ["08", "40", "53", "57"].iter().any(|class| code.code().starts_with(class));
-    if is_transient { StoreError::Unavailable(error) } else { StoreError::Query(error) }
+        || ["08", "40", "53", "57"].iter().any(|class| code.code().starts_with(class))
 }
 
 /// Works on a connection within the timeout.
@@ -120,6 +128,29 @@ async fn within<T>(
             // Closes the connection: the late response would block its next user.
             drop(Object::take(client));
             Err(StoreError::Timeout)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_ended_connection_is_an_outage_and_a_rejected_query_is_not() {
+        let (error, fatal) = (Some(Severity::Error), Some(Severity::Fatal));
+        let idle = SqlState::IDLE_IN_TRANSACTION_SESSION_TIMEOUT;
+        assert!(is_outage(&idle, fatal) && !is_outage(&idle, error));
+        for code in [SqlState::UNIQUE_VIOLATION, SqlState::SYNTAX_ERROR, SqlState::INTERNAL_ERROR] {
+            assert!(!is_outage(&code, error) && is_outage(&code, fatal), "{}", code.code());
+        }
+        for code in [
+            SqlState::ADMIN_SHUTDOWN,
+            SqlState::CANNOT_CONNECT_NOW,
+            SqlState::T_R_DEADLOCK_DETECTED,
+            SqlState::UNDEFINED_TABLE,
+        ] {
+            assert!(is_outage(&code, error), "{}", code.code());
         }
     }
 }

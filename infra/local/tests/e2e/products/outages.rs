@@ -40,6 +40,49 @@ async fn without_the_cache_nothing_is_changed() -> Result<()> {
     Ok(())
 }
 
+/// PostgreSQL ends the transaction of an instance that hangs within it. The instance tries again.
+#[tokio::test]
+async fn an_instance_that_hangs_within_a_change_executes_it_once() -> Result<()> {
+    let stack = small_stack().start().await?;
+    let api = Api::on_instance(&stack, "stateless-1")?;
+    let admin = User::new(&stack, &api, "root", Role::Admin).await?;
+    let database = database(&stack).await?;
+    let within = async |state: &str| {
+        let sql = "SELECT count(*) FROM pg_stat_activity WHERE pid <> pg_backend_pid() AND state = $1 \
+                   AND query LIKE '%pg_advisory_xact_lock(7001%'";
+        anyhow::Ok(database.query_one(sql, &[&state]).await?.try_get::<_, i64>(0)?)
+    };
+    database.execute("SELECT pg_advisory_lock(7001, hashtext('p001'))", &[]).await?;
+    let buy = async {
+        let bought = admin.reserve("p001", None).await?;
+        // After three seconds, its own timeout is first.
+        ensure!(matches!(bought.status, 201 | 503), "{bought}");
+        anyhow::Ok(bought.status == 201)
+    };
+    let hang = async {
+        until("it waits for the lock", async || Ok((within("active").await? == 1).then_some(())))
+            .await?;
+        stack.pause("stateless-1")?;
+        database.execute("SELECT pg_advisory_unlock(7001, hashtext('p001'))", &[]).await?;
+        until("it is within the change", async || {
+            Ok((within("idle in transaction").await? == 1).then_some(()))
+        })
+        .await?;
+        until("PostgreSQL ended it", async || {
+            Ok((within("idle in transaction").await? == 0).then_some(()))
+        })
+        .await?;
+        stack.resume("stateless-1")?;
+        anyhow::Ok(())
+    };
+    let (is_bought, ()) = tokio::try_join!(buy, hang)?;
+    let sql = "SELECT count(*) FROM reservations WHERE product_id = 'p001'";
+    let reserved: i64 = database.query_one(sql, &[]).await?.try_get(0)?;
+    assert_eq!(reserved, i64::from(is_bought));
+    stack.shutdown().await;
+    Ok(())
+}
+
 /// Redis and PostgreSQL restart under changes, which wait for them.
 #[tokio::test]
 async fn short_outages_are_waited_for() -> Result<()> {
