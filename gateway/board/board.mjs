@@ -117,6 +117,7 @@ page.stage.addEventListener('click', (event) => {
 const updateControls = controls.mount({
   unlock: find('unlock'), dialog: find('ask'), form: find('ask-form'), input: find('token'), cancel: find('ask-cancel'),
   failure: find('failure'), selects: byPool('choose'), adds: byPool('add'), lists: page.instances,
+  scalers: byPool('scale'),
 });
 const updateClass = classroom.mount({
   panel: find('class'), qr: find('class-qr'), address: find('class-address'), code: find('class-code'), count: find('class-count'),

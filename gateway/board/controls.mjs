@@ -1,6 +1,7 @@
 // What changes the gateway. Each control is an operation of the control API, and needs the token, which the page keeps
 // for this tab alone.
 
+import * as lab from './lab.mjs';
 import { make } from './panels.mjs';
 import { POOLS } from './state.mjs';
 import { strategyName } from './words.mjs';
@@ -18,22 +19,24 @@ export function strategiesOf(document) {
   return names ?? oneOf?.map((one) => one.const ?? one.enum?.[0]) ?? [];
 }
 
-/** The changes that an instance in this state allows: [label, method, path below it, body, whether to confirm]. */
+/** The changes that an instance in this state allows: [label, method, its URL, body, whether to confirm]. */
 export function changesOf(state) {
   const drains = ['draining', 'drained'].includes(state);
+  const below = (path) => (pool, name) => `/control/v1/pools/${pool}/instances/${encodeURIComponent(name)}${path}`;
   return [
-    drains ? ['Undrain', 'POST', '/undrain', undefined, false] : ['Drain', 'POST', '/drain', { deadline_s: DRAIN_S }, false],
-    ['Remove', 'DELETE', '', undefined, true],
+    drains ? ['Undrain', 'POST', below('/undrain')] : ['Drain', 'POST', below('/drain'), { deadline_s: DRAIN_S }],
+    ['Remove', 'DELETE', below(''), undefined, true],
   ].filter(([label]) => label === 'Remove' || !['pending', 'duplicate_name', 'wrong_instance'].includes(state));
 }
 
-export function mount({ unlock, dialog, form, input, cancel, failure, selects, adds, lists }) {
+export function mount({ unlock, dialog, form, input, cancel, failure, selects, adds, lists, scalers }) {
   let strategies = [];
 
   function lock(locked) {
     document.documentElement.classList.toggle('unlocked', !locked);
     unlock.textContent = locked ? 'Unlock controls' : 'Lock controls';
     if (locked) return;
+    processes.refresh();
     fetch('/control/v1/openapi.json').then((response) => response.json()).then((found) => { strategies = strategiesOf(found); })
       .catch(() => { strategies = ['sticky', 'round_robin']; });
   }
@@ -42,12 +45,12 @@ export function mount({ unlock, dialog, form, input, cancel, failure, selects, a
     failure.textContent = text;
   }
 
-  async function change(method, path, body) {
+  async function change(method, url, body) {
     report('');
     const headers = { Authorization: `Bearer ${token()}` };
     if (body !== undefined) headers['Content-Type'] = 'application/json';
     try {
-      const response = await fetch(`/control/v1/pools/${path}`, { method, headers, body: body && JSON.stringify(body) });
+      const response = await fetch(url, { method, headers, body: body && JSON.stringify(body) });
       if (response.ok) return true;
       const problem = await response.json().catch(() => ({}));
       if (response.status === 401) {
@@ -84,7 +87,7 @@ export function mount({ unlock, dialog, form, input, cancel, failure, selects, a
 
   for (const pool of POOLS) {
     selects[pool].addEventListener('change', async () => {
-      await change('PUT', `${pool}/strategy`, { strategy: selects[pool].value });
+      await change('PUT', `/control/v1/pools/${pool}/strategy`, { strategy: selects[pool].value });
       // What is true comes with the stream; until then the control must not claim it.
       selects[pool].blur();
     });
@@ -92,15 +95,15 @@ export function mount({ unlock, dialog, form, input, cancel, failure, selects, a
       event.preventDefault();
       const field = adds[pool].querySelector('input');
       const addr = field.value.trim();
-      if (addr && await change('POST', `${pool}/instances`, { addr })) field.value = '';
+      if (addr && await change('POST', `/control/v1/pools/${pool}/instances`, { addr })) field.value = '';
     });
     lists[pool].addEventListener('click', ({ target }) => {
-      if (target.dataset.method) act(pool, target);
+      if (target.dataset.method) act(target);
     });
   }
 
-  async function act(pool, button) {
-    const { method, path, body, confirm } = button.dataset;
+  async function act(button) {
+    const { method, url, body, confirm } = button.dataset;
     if (confirm && !button.classList.contains('armed')) {
       const label = button.textContent;
       button.classList.add('armed');
@@ -108,12 +111,13 @@ export function mount({ unlock, dialog, form, input, cancel, failure, selects, a
       setTimeout(() => { button.classList.remove('armed'); button.textContent = label; }, CONFIRM_MS);
       return;
     }
-    const name = button.closest('.instance').dataset.id;
     button.disabled = true;
-    await change(method, `${pool}/instances/${encodeURIComponent(name)}${path}`, body && JSON.parse(body));
+    await change(method, url, body && JSON.parse(body));
+    await processes.refresh();
     button.disabled = false;
   }
 
+  const processes = lab.mount({ scalers, isOpen: () => Boolean(token()), change });
   lock(!token());
 
   /** Brings the controls up to date with the pools. */
@@ -132,21 +136,23 @@ export function mount({ unlock, dialog, form, input, cancel, failure, selects, a
         }));
       }
       if (document.activeElement !== select && select.value !== known.strategy) select.value = known.strategy;
-      for (const card of lists[pool].children) buttons(card);
+      for (const card of lists[pool].children) buttons(pool, card, processes.process(card.dataset.id));
     }
   };
 }
 
-function buttons(card) {
+function buttons(pool, card, process) {
   const row = card.querySelector('.acts');
-  const wanted = changesOf(card.dataset.state);
-  if (row.dataset.state === card.dataset.state) return;
-  row.dataset.state = card.dataset.state;
-  row.replaceChildren(...wanted.map(([label, method, path, body, confirm]) => {
+  const { id, state } = card.dataset;
+  const shown = `${state} ${process ?? ''}`;
+  if (row.dataset.shown === shown) return;
+  row.dataset.shown = shown;
+  const wanted = [...changesOf(state), ...lab.changesOf(process)];
+  row.replaceChildren(...wanted.map(([label, method, url, body, confirm]) => {
     const button = make('button', 'quiet small', label);
     button.type = 'button';
-    button.setAttribute('aria-label', `${label} ${card.dataset.id}`);
-    Object.assign(button.dataset, { method, path, ...(body ? { body: JSON.stringify(body) } : {}), ...(confirm ? { confirm } : {}) });
+    button.setAttribute('aria-label', `${label} ${id}`);
+    Object.assign(button.dataset, { method, url: url(pool, id), ...(body ? { body: JSON.stringify(body) } : {}), ...(confirm ? { confirm } : {}) });
     return button;
   }));
 }

@@ -36,7 +36,7 @@ use crate::resilience::{outlier, rate_limit as rate, retry_budget};
 
 pub use check::Problems;
 pub use clients::ClientLimits;
-pub use control::{Control, Room};
+pub use control::{Agent, Control, Room};
 pub use cors::Cors;
 pub use discovery::DiscoveryConfig;
 pub use health::{HealthCheckConfig, Thresholds};

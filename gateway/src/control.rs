@@ -11,6 +11,7 @@ mod events;
 mod explain;
 mod guard;
 mod instances;
+mod lab;
 mod listeners;
 mod openapi;
 mod pools;
@@ -40,6 +41,7 @@ use service_kit::telemetry::Metrics;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::Config;
+use crate::control::lab::AgentClient;
 use crate::control::listeners::Listeners;
 use crate::control::rates::RateSubscribers;
 use crate::control::state::State;
@@ -150,6 +152,7 @@ impl ControlPlane {
             rates: subscribers,
             token: config.control.token.clone(),
             class: config.control.class.clone(),
+            agent: config.control.agent.as_ref().map(AgentClient::new).transpose()?,
             closing: closing.subscribe(),
         });
         let server = Server::on_guarded(

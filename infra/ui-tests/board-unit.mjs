@@ -5,6 +5,7 @@ import { describe, it } from 'node:test';
 import { ceiling, memoryShare, path } from '../../gateway/board/charts.mjs';
 import { modules, places, told } from '../../gateway/board/class.mjs';
 import { changesOf, strategiesOf } from '../../gateway/board/controls.mjs';
+import * as lab from '../../gateway/board/lab.mjs';
 import { bars, effect, nextName } from '../../gateway/board/inspector.mjs';
 import { membersOf, moved, ranking, sampleKeys } from '../../gateway/board/rendezvous.mjs';
 import { at as found, isMoving, scene } from '../../gateway/board/scene.mjs';
@@ -211,6 +212,18 @@ describe('what the board explains and changes', () => {
     const strategies = strategiesOf(document);
     assert(strategies.includes('sticky') && strategies.includes('round_robin'), strategies.join());
     assert.deepEqual(strategiesOf({}), []);
+  });
+
+  it('offers what the state of a process allows', () => {
+    const urls = (state) => lab.changesOf(state).map(([label, method, url]) => `${label} ${method} ${url('stateful', 'a/b')}`);
+    const act = (label) => `${label} POST /control/v1/lab/instances/a%2Fb/${label.toLowerCase()}`;
+    assert.deepEqual(urls('running'), [act('Kill'), act('Stop')]);
+    for (const state of ['killed', 'stopped', 'died']) assert.deepEqual(urls(state), [act('Start')], state);
+    for (const state of ['starting', 'paused', undefined]) assert.deepEqual(urls(state), [], state);
+    const instances = ['stateful-1', 'stateful-2'].map((name) => ({ name, pool: 'stateful', state: 'running' }));
+    const { counts, states } = lab.processesOf({ instances, most_instances: 8 });
+    assert.deepEqual(counts, { stateless: 0, stateful: 2 });
+    assert.equal(states.get('stateful-2'), 'running');
   });
 });
 

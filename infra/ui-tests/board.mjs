@@ -208,6 +208,44 @@ describe('the board', () => {
       assert.equal(await page.locator('#failure').innerText(), '');
     }));
 
+  it('kills, starts and scales where an agent is there, and only then', () =>
+    visit('/', { at: control }, async (page) => {
+      await live(page);
+      await unlock(page);
+      await card(page, 'stateful-3').getByRole('button', { name: 'Drain stateful-3' }).waitFor();
+      assert.equal(await page.getByRole('button', { name: /Kill|more in the/ }).count(), 0, 'this stack has no agent');
+
+      // What the gateway passes on is tested in infra/local/tests/stack.
+      const processes = {
+        agent: true, most_instances: 4, instances: [1, 2, 3].map((n) => ({ name: `stateful-${n}`, pool: 'stateful', state: 'running' })),
+      };
+      const asked = [];
+      await page.route('**/control/v1/lab**', async (route) => {
+        const request = route.request();
+        const path = new URL(request.url()).pathname;
+        if (request.method() !== 'GET') {
+          assert.equal(request.headers().authorization, `Bearer ${token()}`);
+          asked.push(`${request.method()} ${path.replace('/control/v1/lab', '')} ${request.postData() ?? ''}`.trim());
+          if (path.endsWith('/kill')) processes.instances[1].state = 'killed';
+          if (path.endsWith('/start')) processes.instances[1].state = 'running';
+          if (path.endsWith('/scale')) processes.instances.push({ name: 'stateful-4', pool: 'stateful', state: 'running' });
+        }
+        await route.fulfill({ json: processes });
+      });
+      await page.reload();
+      await live(page);
+      await card(page, 'stateful-2').getByRole('button', { name: 'Kill stateful-2' }).click();
+      await card(page, 'stateful-2').getByRole('button', { name: 'Start stateful-2' }).click();
+      await card(page, 'stateful-2').getByRole('button', { name: 'Stop stateful-2' }).waitFor();
+      const more = page.getByRole('button', { name: 'One instance more in the stateful pool' });
+      await more.click();
+      await page.locator('#scale-stateful output', { hasText: '4' }).waitFor();
+      assert.equal(await more.isDisabled(), true, 'at the most');
+      assert.deepEqual(asked, [
+        'POST /instances/stateful-2/kill', 'POST /instances/stateful-2/start', 'PUT /pools/stateful/scale {"instances":4}',
+      ]);
+    }));
+
   it('reconnects after an upgrade of the gateway, and keeps what it knew', () =>
     visit('/', { at: control, expected: [/ERR_/] }, async (page) => {
       await live(page);

@@ -4,6 +4,7 @@ mod changes;
 mod class;
 mod events;
 mod explain;
+mod lab;
 mod pools;
 mod rates;
 mod table;
@@ -17,6 +18,7 @@ pub use events::{Event, EventTypes, EventsQuery, Routed};
 pub use explain::{
     AssumedWeight, Change, ExplainQuery, Explanation, Flow, InvalidAssumedWeight, Move, Ranked,
 };
+pub use lab::{Lab, LabAction, LabInstance, LabScale, MOST_INSTANCES, UnknownLabAction};
 pub use pools::{
     Discovery, Drain, Instance, InstanceState, Member, Pool, Pools, Strategy, UnknownStrategy,
 };

@@ -29,6 +29,17 @@ pub struct Control {
     pub class: Option<Room>,
     /// Token for changes; without one the API is read-only.
     pub token: Option<SecretString>,
+    /// The local stack's agent; `None`: the gateway starts and stops nothing.
+    pub agent: Option<Agent>,
+}
+
+/// The agent of a local stack.
+#[derive(Debug)]
+pub struct Agent {
+    /// Its address, a loopback one: the token is sent in clear.
+    pub addr: SocketAddr,
+    /// Its token, which never leaves the gateway but for the agent.
+    pub token: SecretString,
 }
 
 /// The room of a class, by `CLASS_URL`.
@@ -49,6 +60,7 @@ pub(super) struct Section {
     metrics_listen: Option<SocketAddr>,
     allowed_hosts: Vec<String>,
     event_sample_per_s: u32,
+    agent: Option<SocketAddr>,
 }
 
 impl Default for Section {
@@ -58,6 +70,7 @@ impl Default for Section {
             metrics_listen: None,
             allowed_hosts: ["127.0.0.1", "localhost", "[::1]"].map(str::to_owned).into(),
             event_sample_per_s: 50,
+            agent: None,
         }
     }
 }
@@ -95,6 +108,18 @@ impl Section {
         );
         let token = check.token("CONTROL_TOKEN");
         let class = check.variable("CLASS_URL").and_then(|url| room(check, &url));
+        let agent = check.address("GATEWAY_AGENT").or(self.agent);
+        let agent_token = check.token("AGENT_TOKEN");
+        check.require(
+            agent.is_none_or(|addr| addr.ip().is_loopback()),
+            "[control] agent",
+            "must be a loopback address: the agent's token is sent in clear",
+        );
+        check.require(
+            agent.is_none() || agent_token.is_some(),
+            "[control] agent",
+            "needs AGENT_TOKEN, the content of the stack's agent.token",
+        );
         check.require(
             self.event_sample_per_s <= MAX_SAMPLE_PER_S,
             "[control] event_sample_per_s",
@@ -107,6 +132,7 @@ impl Section {
             allowed_hosts: self.allowed_hosts,
             event_sample_per_s: self.event_sample_per_s,
             token,
+            agent: agent.zip(agent_token).map(|(addr, token)| Agent { addr, token }),
         }
     }
 }

@@ -47,6 +47,7 @@ files! {
     "/board/class.mjs" = "class.mjs" SCRIPT,
     "/board/controls.mjs" = "controls.mjs" SCRIPT,
     "/board/inspector.mjs" = "inspector.mjs" SCRIPT,
+    "/board/lab.mjs" = "lab.mjs" SCRIPT,
     "/board/panels.mjs" = "panels.mjs" SCRIPT,
     "/board/rendezvous.mjs" = "rendezvous.mjs" SCRIPT,
     "/board/scene.mjs" = "scene.mjs" SCRIPT,

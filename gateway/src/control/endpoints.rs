@@ -5,7 +5,9 @@ use service_kit::routes::{handler, mount_paths};
 
 use actix_web::web::ServiceConfig;
 
-use crate::control::{board, class, drain, events, explain, instances, openapi, pools, reload};
+use crate::control::{
+    board, class, drain, events, explain, instances, lab, openapi, pools, reload,
+};
 
 /// Mounts everything that the control plane serves besides health and metrics.
 pub(super) fn mount(app: &mut ServiceConfig) {
@@ -23,6 +25,9 @@ pub(super) fn mount(app: &mut ServiceConfig) {
         kick: handler(class::kick),
         reload: handler(reload::reload),
         events: handler(events::stream),
+        lab: handler(lab::show),
+        act_in_lab: handler(lab::act),
+        scale_in_lab: handler(lab::scale),
         openapi: handler(openapi::document),
     };
     mount_paths(app, handlers.into_paths());

@@ -109,6 +109,7 @@ mod tests {
             event_sample_per_s: 0,
             token: token.map(SecretString::from),
             class: None,
+            agent: None,
         };
         let request =
             headers.iter().fold(TestRequest::default().method(method), |request, header| {
@@ -162,6 +163,7 @@ mod tests {
             event_sample_per_s: 0,
             token: Some(TOKEN.to_owned().into()),
             class: None,
+            agent: None,
         };
         let admit = admit(&config, Arc::new(AtomicBool::new(true)));
         let check = |method| {

@@ -8,6 +8,7 @@ use service_kit::problem::ApiError;
 use tokio::sync::watch;
 
 use crate::config::Room;
+use crate::control::lab::AgentClient;
 use crate::control::listeners::Listeners;
 use crate::control::rates::RateSubscribers;
 use crate::events::Events;
@@ -29,6 +30,8 @@ pub(super) struct State {
     pub(super) token: Option<SecretString>,
     /// The room of a class, if one is open.
     pub(super) class: Option<Room>,
+    /// The local stack's agent, if there is one.
+    pub(super) agent: Option<AgentClient>,
     /// Set when the control plane stops, which ends event streams.
     pub(super) closing: watch::Receiver<bool>,
 }

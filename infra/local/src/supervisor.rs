@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use jiff::Timestamp;
 use proto_contracts::agent::{Phase, StackStatus};
+use secrecy::ExposeSecret as _;
 use serde::{Deserialize, Serialize};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -157,6 +158,13 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
         Some(collector) => plan.traces_to(collector),
         None => plan,
     };
+    let token = secrets::load_or_make(&secrets::agent_token_file(&state))?;
+    // For the board's lab. Each gateway has it.
+    let plan = plan.env("gateway", "GATEWAY_AGENT", agent.to_string()).env(
+        "gateway",
+        "AGENT_TOKEN",
+        token.expose_secret(),
+    );
     let supervised = Arc::new(Supervised {
         stack: OnceLock::new(),
         outline: StackStatus {
@@ -172,7 +180,7 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
             components: Vec::new(),
         },
         phase: watch::Sender::new(Phase::Starting),
-        token: secrets::load_or_make(&secrets::agent_token_file(&state))?,
+        token,
         shutdown: CancellationToken::new(),
     });
     let server =

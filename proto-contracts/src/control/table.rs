@@ -5,7 +5,8 @@ use serde_json::Value;
 
 use super::{
     AddInstance, ChangeInstance, Class, DrainInstance, Event, EventsQuery, ExplainQuery,
-    Explanation, Instance, InstanceAdded, Pools, Reloaded, RemoveQuery, SetStrategy, StrategySet,
+    Explanation, Instance, InstanceAdded, Lab, LabAction, LabScale, Pools, Reloaded, RemoveQuery,
+    SetStrategy, StrategySet,
 };
 use crate::error::ErrorCode;
 use crate::openapi::{self, About, Caller, Details, header, table};
@@ -49,6 +50,15 @@ table! {
         "/control/v1/events" {
             events: Get STREAM_EVENTS;
         }
+        "/control/v1/lab" {
+            lab: Get GET_LAB;
+        }
+        "/control/v1/lab/instances/{name}/{action}" {
+            act_in_lab: Post ACT_IN_LAB;
+        }
+        "/control/v1/lab/pools/{pool}/scale" {
+            scale_in_lab: Put SCALE_IN_LAB;
+        }
         "/control/v1/openapi.json" {
             openapi: Get GET_OPENAPI;
         }
@@ -59,6 +69,7 @@ const POOLS: &str = "Pools";
 const INSTANCES: &str = "Instances";
 const CLASS: &str = "Class";
 const GATEWAY: &str = "Gateway";
+const LAB: &str = "Lab";
 
 const INSTANCE: &str = r#"{"name": "stateful-1", "addr": "127.0.0.1:8201", "state": "healthy",
     "version": "0.1.0", "in_flight": 3, "streams": 1, "requests": 4711, "connect_failures": 0,
@@ -209,6 +220,34 @@ const STREAM_EVENTS: Details = Details::new(GATEWAY, "Stream events")
     .streams::<Event>("One of these as the data of each server-sent event.")
     .fails_with(&[ErrorCode::TooManyStreams]);
 
+const LAB_EXAMPLE: &str = r#"{"agent": true, "most_instances": 8, "instances": [
+    {"name": "stateful-1", "pool": "stateful", "state": "killed"}]}"#;
+
+const GET_LAB: Details = Details::new(LAB, "Show the instances as processes")
+    .returns::<Lab>(200, "What the local stack's agent knows.", LAB_EXAMPLE)
+    .fails_with(&[ErrorCode::UpstreamFailed]);
+
+/// A change that the agent of the local stack makes; 404 without one (`[control] agent`).
+const fn change_in_lab(summary: &'static str) -> Details {
+    change(LAB, summary).returns::<Lab>(200, "The instances after it.", LAB_EXAMPLE).fails_with(&[
+        ErrorCode::NotFound,
+        ErrorCode::WrongState,
+        ErrorCode::ComponentFailed,
+        ErrorCode::UpstreamFailed,
+    ])
+}
+
+const ACT_IN_LAB: Details = change_in_lab("Kill, stop or start an instance")
+    .described_as("404 without an agent, as in production.")
+    .fails_with(&[ErrorCode::InstanceNotFound]);
+
+const SCALE_IN_LAB: Details = change_in_lab("Set the number of a pool's instances")
+    .described_as(
+        "Instances beyond it are drained, then stopped. 404 without an agent, as in production.",
+    )
+    .body::<LabScale>(r#"{"instances": 4}"#)
+    .fails_with(&[ErrorCode::PoolNotFound]);
+
 const GET_OPENAPI: Details =
     Details::new(GATEWAY, "Read this document").returns_any("OpenAPI 3.1.");
 
@@ -227,6 +266,7 @@ pub fn document() -> Value {
             (INSTANCES, "Membership, weights and drains."),
             (CLASS, "The people of a class, by nickname."),
             (GATEWAY, "The gateway itself."),
+            (LAB, "Processes of a local stack, by its agent; absent in production."),
         ],
         path_parameters: &[
             ("pool", "Which pool.", SchemaGenerator::subschema_for::<PoolName>, "stateful"),
@@ -242,6 +282,7 @@ pub fn document() -> Value {
                 SchemaGenerator::subschema_for::<String>,
                 "00112233445566778899aabbccddeeff",
             ),
+            ("action", "What to do.", SchemaGenerator::subschema_for::<LabAction>, "kill"),
         ],
         errors: &[ErrorCode::MisdirectedRequest, ErrorCode::Internal],
         errors_of_bodies: &[

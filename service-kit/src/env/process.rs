@@ -12,7 +12,8 @@ use super::{ConfigError, Env};
 /// The variables that hold secrets. Each may be a file instead, named by `…_FILE` as in the
 /// official database images: a file does not appear in `docker inspect` and is not inherited by
 /// children.
-pub const SECRETS: [&str; 9] = [
+pub const SECRETS: [&str; 10] = [
+    "AGENT_TOKEN",
     "CONTROL_TOKEN",
     "INSTANCE_TOKEN",
     "SESSION_REDIS_URL",
@@ -24,6 +25,7 @@ pub const SECRETS: [&str; 9] = [
     "FILES_S3_SECRET_KEY",
 ];
 const FILES: [&str; SECRETS.len()] = [
+    "AGENT_TOKEN_FILE",
     "CONTROL_TOKEN_FILE",
     "INSTANCE_TOKEN_FILE",
     "SESSION_REDIS_URL_FILE",

@@ -9,6 +9,7 @@ use reqwest::{Client, Method, RequestBuilder};
 
 use crate::client_without_ca;
 use crate::command_line::Installation;
+use crate::lab::{LabClient, the_gateway_passes_on_what_is_listed};
 
 struct Agent {
     client: Client,
@@ -83,6 +84,13 @@ async fn the_agent_acts_with_the_token_and_rejects_the_rest() -> Result<()> {
     let scale = |body: &'static str| agent.authorized(Method::POST, "scale").body(body);
     let scaled = scale(r#"{"pool":"stateless","instances":2}"#).send().await?;
     assert_eq!(state(&scaled.json().await?, "stateless-2"), Some(ComponentState::Running));
+    let control_token = fs::read_to_string(installation.state().join("control.token"))?;
+    let lab = LabClient {
+        client: agent.client.clone(),
+        port: 8001 + installation.offset,
+        token: control_token.trim().to_owned(),
+    };
+    the_gateway_passes_on_what_is_listed(&lab).await?;
     let log: LogLines =
         agent.authorized(Method::GET, "logs/gateway?lines=2").send().await?.json().await?;
     assert!((1..=2).contains(&log.lines.len()) && log.path.ends_with("gateway.log"), "{log:?}");

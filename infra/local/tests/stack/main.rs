@@ -5,6 +5,7 @@ mod api_document;
 mod command_line;
 mod data;
 mod full_disk;
+mod lab;
 mod monitoring;
 mod rolls;
 mod texts;

@@ -1,0 +1,139 @@
+//! `/control/v1/lab`: kills, stops, starts and scales instances by the local stack's agent, so that
+//! the board knows one origin and never sees the agent's token.
+
+use std::io;
+use std::time::Duration;
+
+use actix_web::http::StatusCode;
+use actix_web::{HttpResponse, web};
+use proto_contracts::agent::{Scale, StackStatus};
+use proto_contracts::control::{Lab, LabAction, LabInstance, LabScale, MOST_INSTANCES};
+use proto_contracts::error::FieldError;
+use proto_contracts::{ErrorCode, InstanceName, Problem};
+use reqwest::{Client, Method, RequestBuilder};
+use secrecy::{ExposeSecret, SecretString};
+use service_kit::body::{Json, NoQuery};
+use service_kit::problem::ApiError;
+use service_kit::{http_client, response};
+
+use crate::config::Agent;
+use crate::control::state::State;
+
+/// A started instance has a minute to become ready, and a stopped one to end its requests.
+const TIMEOUT: Duration = Duration::from_secs(150);
+
+/// A client of the local stack's agent.
+#[derive(Debug)]
+pub(super) struct AgentClient {
+    client: Client,
+    base: String,
+    token: SecretString,
+}
+
+pub(super) async fn show(_: NoQuery, state: web::Data<State>) -> Result<HttpResponse, ApiError> {
+    let lab = match &state.agent {
+        Some(agent) => lab(agent.status().await?),
+        None => Lab { agent: false, instances: Vec::new(), most_instances: MOST_INSTANCES },
+    };
+    response::no_store(StatusCode::OK, &lab)
+}
+
+pub(super) async fn act(
+    _: NoQuery,
+    state: web::Data<State>,
+    path: web::Path<(String, String)>,
+) -> Result<HttpResponse, ApiError> {
+    let agent = agent(&state)?;
+    let (name, action) = path.into_inner();
+    let action: LabAction = action.parse().map_err(|unknown| {
+        ApiError::new(ErrorCode::NotFound, format!("There is no action '{action}': {unknown}."))
+    })?;
+    let no_instance = || {
+        let detail = format!("No instance of the stack is named '{name}'.");
+        ApiError::new(ErrorCode::InstanceNotFound, detail)
+    };
+    let name: InstanceName = name.parse().map_err(|_| no_instance())?;
+    // Not the databases or the gateway, which the agent also knows.
+    let is_instance =
+        lab(agent.status().await?).instances.iter().any(|one| one.name == name.as_str());
+    if !is_instance {
+        return Err(no_instance());
+    }
+    let path = format!("instances/{name}/{}", action.of_agent().as_str());
+    let status = agent.send(agent.request(Method::POST, &path)).await?;
+    response::no_store(StatusCode::OK, &lab(status))
+}
+
+pub(super) async fn scale(
+    _: NoQuery,
+    state: web::Data<State>,
+    pool: web::Path<String>,
+    Json(LabScale { instances }): Json<LabScale>,
+) -> Result<HttpResponse, ApiError> {
+    let agent = agent(&state)?;
+    let pool = state.pool(&pool)?.name();
+    if !(1..=MOST_INSTANCES).contains(&instances) {
+        let fault = FieldError::in_body("/instances", format!("must be 1 to {MOST_INSTANCES}"));
+        return Err(ApiError::invalid(ErrorCode::InvalidBody, vec![fault]));
+    }
+    let scale = Scale { pool, instances, force: false };
+    let status = agent.send(agent.request(Method::POST, "scale").json(&scale)).await?;
+    response::no_store(StatusCode::OK, &lab(status))
+}
+
+fn agent(state: &State) -> Result<&AgentClient, ApiError> {
+    state.agent.as_ref().ok_or_else(|| {
+        let detail = "This gateway has no agent ([control] agent), so it starts and stops nothing.";
+        ApiError::new(ErrorCode::NotFound, detail)
+    })
+}
+
+/// What the board may know of the stack.
+fn lab(status: StackStatus) -> Lab {
+    let instance = |component: proto_contracts::agent::ComponentStatus| {
+        let pool = component.pool?;
+        Some(LabInstance { name: component.name, pool, state: component.state })
+    };
+    let instances = status.components.into_iter().filter_map(instance).collect();
+    Lab { agent: true, instances, most_instances: MOST_INSTANCES }
+}
+
+impl AgentClient {
+    pub(super) fn new(agent: &Agent) -> io::Result<Self> {
+        let client = http_client::client(TIMEOUT).map_err(io::Error::other)?;
+        let base = format!("http://{}/agent/v1", agent.addr);
+        Ok(Self { client, base, token: agent.token.clone() })
+    }
+
+    async fn status(&self) -> Result<StackStatus, ApiError> {
+        self.send(self.request(Method::GET, "status")).await
+    }
+
+    fn request(&self, method: Method, path: &str) -> RequestBuilder {
+        let url = format!("{}/{path}", self.base);
+        self.client.request(method, url).bearer_auth(self.token.expose_secret())
+    }
+
+    /// The stack after it. The agent's problem is passed on: its text is for the same operator.
+    async fn send(&self, request: RequestBuilder) -> Result<StackStatus, ApiError> {
+        let failed = |error: reqwest::Error| {
+            let detail = "The stack's agent did not respond; see `make status` and its log.";
+            ApiError::new(ErrorCode::UpstreamFailed, detail).caused_by(error)
+        };
+        let response = request.send().await.map_err(failed)?;
+        if response.status().is_success() {
+            return response.json().await.map_err(failed);
+        }
+        let status = response.status();
+        let problem: Problem = response.json().await.map_err(failed)?;
+        Err(match problem.code {
+            // Ours for the agent, not the operator's for us.
+            ErrorCode::Unauthorized => {
+                let detail = "The stack's agent rejects AGENT_TOKEN; it must be the content of the \
+                              stack's agent.token.";
+                ApiError::new(ErrorCode::UpstreamFailed, detail)
+            }
+            code => ApiError::new(code, problem.detail).caused_by(format!("status {status}")),
+        })
+    }
+}
