@@ -10,6 +10,7 @@ const POLL_MS = 1_000;
 const CLOSED_MS = 30_000;
 const CONFIRM_MS = 4_000;
 const PATH = '/control/v1/class';
+const LAB = '/control/v1/lab';
 const SVG = 'http://www.w3.org/2000/svg';
 /** Light modules around a QR code (ISO/IEC 18004). */
 const QUIET = 4;
@@ -61,8 +62,15 @@ export function mount({ panel, qr, address, code, count, missed, enlarge, reset,
     return fetch(path, { method, headers: { Authorization: `Bearer ${token()}` }, cache: 'no-store' });
   }
 
+  /** Without a class, its path would be an error in the browser's console. */
+  async function isOpen() {
+    if (room) return true;
+    const response = await fetch(LAB, { cache: 'no-store' }).catch(() => null);
+    return response?.ok && (await response.json()).class;
+  }
+
   async function poll() {
-    if (!token()) return close();
+    if (!token() || !(await isOpen())) return close();
     const response = await request('GET').catch(() => null);
     // Away for a moment: the list stays, and the page says that it is stale.
     if (!response) return POLL_MS;

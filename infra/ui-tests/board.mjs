@@ -217,7 +217,7 @@ describe('the board', () => {
 
       // What the gateway passes on is tested in infra/local/tests/stack.
       const processes = {
-        agent: true, most_instances: 4, instances: [1, 2, 3].map((n) => ({ name: `stateful-${n}`, pool: 'stateful', state: 'running' })),
+        agent: true, class: false, most_instances: 4, instances: [1, 2, 3].map((n) => ({ name: `stateful-${n}`, pool: 'stateful', state: 'running' })),
       };
       const asked = [];
       await page.route('**/control/v1/lab**', async (route) => {

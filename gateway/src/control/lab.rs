@@ -32,8 +32,13 @@ pub(super) struct AgentClient {
 
 pub(super) async fn show(_: NoQuery, state: web::Data<State>) -> Result<HttpResponse, ApiError> {
     let lab = match &state.agent {
-        Some(agent) => lab(agent.status().await?),
-        None => Lab { agent: false, instances: Vec::new(), most_instances: MOST_INSTANCES },
+        Some(agent) => lab(&state, agent.status().await?),
+        None => Lab {
+            agent: false,
+            class: state.class.is_some(),
+            instances: Vec::new(),
+            most_instances: MOST_INSTANCES,
+        },
     };
     response::no_store(StatusCode::OK, &lab)
 }
@@ -54,14 +59,14 @@ pub(super) async fn act(
     };
     let name: InstanceName = name.parse().map_err(|_| no_instance())?;
     // Not the databases or the gateway, which the agent also knows.
-    let is_instance =
-        lab(agent.status().await?).instances.iter().any(|one| one.name == name.as_str());
+    let known = lab(&state, agent.status().await?).instances;
+    let is_instance = known.iter().any(|one| one.name == name.as_str());
     if !is_instance {
         return Err(no_instance());
     }
     let path = format!("instances/{name}/{}", action.of_agent().as_str());
     let status = agent.send(agent.request(Method::POST, &path)).await?;
-    response::no_store(StatusCode::OK, &lab(status))
+    response::no_store(StatusCode::OK, &lab(&state, status))
 }
 
 pub(super) async fn scale(
@@ -78,7 +83,7 @@ pub(super) async fn scale(
     }
     let scale = Scale { pool, instances, force: false };
     let status = agent.send(agent.request(Method::POST, "scale").json(&scale)).await?;
-    response::no_store(StatusCode::OK, &lab(status))
+    response::no_store(StatusCode::OK, &lab(&state, status))
 }
 
 fn agent(state: &State) -> Result<&AgentClient, ApiError> {
@@ -89,13 +94,14 @@ fn agent(state: &State) -> Result<&AgentClient, ApiError> {
 }
 
 /// What the board may know of the stack.
-fn lab(status: StackStatus) -> Lab {
+fn lab(state: &State, status: StackStatus) -> Lab {
     let instance = |component: proto_contracts::agent::ComponentStatus| {
         let pool = component.pool?;
         Some(LabInstance { name: component.name, pool, state: component.state })
     };
     let instances = status.components.into_iter().filter_map(instance).collect();
-    Lab { agent: true, instances, most_instances: MOST_INSTANCES }
+    let class = state.class.is_some();
+    Lab { agent: true, class, instances, most_instances: MOST_INSTANCES }
 }
 
 impl AgentClient {

@@ -19,6 +19,8 @@ pub struct Lab {
     /// Whether the gateway has an agent to pass changes on to. Not in production: there, the
     /// gateway starts and stops nothing, and knows of no process.
     pub agent: bool,
+    /// Whether a class is open, so that `GET /control/v1/class` shows it.
+    pub class: bool,
     /// The instances of both pools, whether they run or not, in start order.
     pub instances: Vec<LabInstance>,
     /// The most that a pool may be scaled to.

@@ -220,12 +220,13 @@ const STREAM_EVENTS: Details = Details::new(GATEWAY, "Stream events")
     .streams::<Event>("One of these as the data of each server-sent event.")
     .fails_with(&[ErrorCode::TooManyStreams]);
 
-const LAB_EXAMPLE: &str = r#"{"agent": true, "most_instances": 8, "instances": [
+const LAB_EXAMPLE: &str = r#"{"agent": true, "class": false, "most_instances": 8, "instances": [
     {"name": "stateful-1", "pool": "stateful", "state": "killed"}]}"#;
 
-const GET_LAB: Details = Details::new(LAB, "Show the instances as processes")
-    .returns::<Lab>(200, "What the local stack's agent knows.", LAB_EXAMPLE)
-    .fails_with(&[ErrorCode::UpstreamFailed]);
+const GET_LAB: Details =
+    Details::new(LAB, "Show whether this is a lab, and the instances as processes")
+        .returns::<Lab>(200, "What the local stack's agent knows.", LAB_EXAMPLE)
+        .fails_with(&[ErrorCode::UpstreamFailed]);
 
 /// A change that the agent of the local stack makes; 404 without one (`[control] agent`).
 const fn change_in_lab(summary: &'static str) -> Details {
