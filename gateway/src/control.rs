@@ -3,6 +3,7 @@
 //! Reads need no token, so the listener is on loopback by default; changes need the token. `guard`
 //! applies this to all paths.
 
+mod agent;
 mod board;
 mod class;
 mod drain;
@@ -41,7 +42,7 @@ use service_kit::telemetry::Metrics;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::Config;
-use crate::control::lab::AgentClient;
+use crate::control::agent::AgentClient;
 use crate::control::listeners::Listeners;
 use crate::control::rates::RateSubscribers;
 use crate::control::state::State;

@@ -226,3 +226,17 @@ fn one_address_cannot_be_both_planes() {
     let message = problems("[server]\nlisten='127.0.0.1:1'\n[control]\nlisten='127.0.0.1:1'", &[]);
     assert!(message.contains("[control] listen"), "{message}");
 }
+
+#[test]
+fn an_agent_is_on_loopback_and_has_a_token() {
+    let token = ("AGENT_TOKEN", "0123456789abcdef");
+    let agent = |addr: &str| format!("[control]\nagent = '{addr}'");
+    let config = load(&agent("127.0.0.1:8002"), &[token]).expect("valid");
+    assert_eq!(config.control.agent.expect("an agent").addr, ([127, 0, 0, 1], 8002).into());
+    assert!(load("", &[("GATEWAY_AGENT", "[::1]:8002"), token]).is_ok());
+    for (addr, environment) in [("192.0.2.7:8002", &[token][..]), ("127.0.0.1:8002", &[])] {
+        let message = problems(&agent(addr), environment);
+        assert!(message.contains("[control] agent"), "{message}");
+    }
+    assert!(load("", &[token]).expect("valid").control.agent.is_none(), "a token alone");
+}

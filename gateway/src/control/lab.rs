@@ -1,34 +1,19 @@
 //! `/control/v1/lab`: kills, stops, starts and scales instances by the local stack's agent, so that
 //! the board knows one origin and never sees the agent's token.
 
-use std::io;
-use std::time::Duration;
-
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use proto_contracts::agent::{Scale, StackStatus};
 use proto_contracts::control::{Lab, LabAction, LabInstance, LabScale, MOST_INSTANCES};
 use proto_contracts::error::FieldError;
-use proto_contracts::{ErrorCode, InstanceName, Problem};
-use reqwest::{Client, Method, RequestBuilder};
-use secrecy::{ExposeSecret, SecretString};
+use proto_contracts::{ErrorCode, InstanceName};
+use reqwest::Method;
 use service_kit::body::{Json, NoQuery};
 use service_kit::problem::ApiError;
-use service_kit::{http_client, response};
+use service_kit::response;
 
-use crate::config::Agent;
+use crate::control::agent::AgentClient;
 use crate::control::state::State;
-
-/// A started instance has a minute to become ready, and a stopped one to end its requests.
-const TIMEOUT: Duration = Duration::from_secs(150);
-
-/// A client of the local stack's agent.
-#[derive(Debug)]
-pub(super) struct AgentClient {
-    client: Client,
-    base: String,
-    token: SecretString,
-}
 
 pub(super) async fn show(_: NoQuery, state: web::Data<State>) -> Result<HttpResponse, ApiError> {
     let lab = match &state.agent {
@@ -102,44 +87,4 @@ fn lab(state: &State, status: StackStatus) -> Lab {
     let instances = status.components.into_iter().filter_map(instance).collect();
     let class = state.class.is_some();
     Lab { agent: true, class, instances, most_instances: MOST_INSTANCES }
-}
-
-impl AgentClient {
-    pub(super) fn new(agent: &Agent) -> io::Result<Self> {
-        let client = http_client::client(TIMEOUT).map_err(io::Error::other)?;
-        let base = format!("http://{}/agent/v1", agent.addr);
-        Ok(Self { client, base, token: agent.token.clone() })
-    }
-
-    async fn status(&self) -> Result<StackStatus, ApiError> {
-        self.send(self.request(Method::GET, "status")).await
-    }
-
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let url = format!("{}/{path}", self.base);
-        self.client.request(method, url).bearer_auth(self.token.expose_secret())
-    }
-
-    /// The stack after it. The agent's problem is passed on: its text is for the same operator.
-    async fn send(&self, request: RequestBuilder) -> Result<StackStatus, ApiError> {
-        let failed = |error: reqwest::Error| {
-            let detail = "The stack's agent did not respond; see `make status` and its log.";
-            ApiError::new(ErrorCode::UpstreamFailed, detail).caused_by(error)
-        };
-        let response = request.send().await.map_err(failed)?;
-        if response.status().is_success() {
-            return response.json().await.map_err(failed);
-        }
-        let status = response.status();
-        let problem: Problem = response.json().await.map_err(failed)?;
-        Err(match problem.code {
-            // Ours for the agent, not the operator's for us.
-            ErrorCode::Unauthorized => {
-                let detail = "The stack's agent rejects AGENT_TOKEN; it must be the content of the \
-                              stack's agent.token.";
-                ApiError::new(ErrorCode::UpstreamFailed, detail)
-            }
-            code => ApiError::new(code, problem.detail).caused_by(format!("status {status}")),
-        })
-    }
 }

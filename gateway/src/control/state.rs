@@ -8,7 +8,7 @@ use service_kit::problem::ApiError;
 use tokio::sync::watch;
 
 use crate::config::Room;
-use crate::control::lab::AgentClient;
+use crate::control::agent::AgentClient;
 use crate::control::listeners::Listeners;
 use crate::control::rates::RateSubscribers;
 use crate::events::Events;

@@ -149,7 +149,8 @@ fn exactly_the_documented_operations_require_a_token() {
 fn every_response_has_exactly_the_documented_fields() {
     let upstreams = Upstream::start_all(["stateful-1", "stateful-2", "stateful-3"]);
     upstreams[0].report_sessions(3);
-    let gateway = Setup::new().stateful(&upstreams[..2]).start();
+    let room = "https://192.0.2.7:8444/class#KHWXTM";
+    let gateway = Setup::new().stateful(&upstreams[..2]).class_url(room).start();
     let document = Document::of(&gateway);
     let mut called = BTreeSet::new();
     let mut check = |path: &str, method: &str, reply: &Reply| {
@@ -226,6 +227,19 @@ fn every_response_has_exactly_the_documented_fields() {
     check(reload, "post", &gateway.change(Request::new("POST", reload)));
     gateway.rewrite(&Setup::new().server("lissten = 1"));
     check(reload, "post", &gateway.change(Request::new("POST", reload)));
+    let class = "/control/v1/class";
+    check(class, "get", &gateway.change(Request::get(class)));
+    check(class, "delete", &gateway.change(Request::new("DELETE", class)));
+    let person = "/control/v1/class/{digest}";
+    check(person, "delete", &gateway.change(Request::new("DELETE", &target(person))));
+    // Without an agent. With one they are tested in `infra/local/tests/stack/lab.rs`.
+    let lab = "/control/v1/lab";
+    check(lab, "get", &gateway.request(Request::get(lab)));
+    let act = "/control/v1/lab/instances/{name}/{action}";
+    check(act, "post", &gateway.change(Request::new("POST", &target(act))));
+    let scale = "/control/v1/lab/pools/{pool}/scale";
+    let three = Request::new("PUT", &target(scale)).json("{\"instances\":3}");
+    check(scale, "put", &gateway.change(three));
     let openapi = "/control/v1/openapi.json";
     check(openapi, "get", &gateway.request(Request::get(openapi)));
     // The event stream is tested below.

@@ -13,10 +13,10 @@ use rand::{RngExt as _, SeedableRng as _};
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::chaos::failed::{Ending, FailedRequest, Sent};
+use crate::chaos::failed::{Ending, Sent};
 use crate::chaos::ledger::{
-    Act, ClientNumber, Entry, IdUsed, Interval, Ledger, Message, Moment, Outcome, Seen,
-    SessionNumber,
+    Act, ClientNumber, Entry, FailedRequest, IdUsed, Interval, Ledger, Message, Moment, Outcome,
+    Seen, SessionNumber,
 };
 use crate::chaos::responses;
 use crate::chaos::run::{Claim, OpenSession, Repeats, Run};

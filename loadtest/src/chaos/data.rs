@@ -12,8 +12,7 @@ use jiff::Timestamp;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::chaos::failed::FailedRequest;
-use crate::chaos::ledger::{Interval, Moment};
+use crate::chaos::ledger::{FailedRequest, Interval, Moment};
 use crate::chaos::run::Run;
 use crate::chaos::users::User;
 use calls::{DataCaller, DataLedger};

@@ -1,4 +1,4 @@
-//! Requests that failed, with what leads to their lines in the logs.
+//! What is known of a request that failed: what leads to its lines in the logs.
 
 use std::fmt;
 
@@ -6,18 +6,7 @@ use http::Method;
 use proto_contracts::headers::{REQUEST_ID, SERVED_BY};
 use proto_contracts::routes;
 
-use crate::chaos::ledger::Interval;
 use crate::client::{CallError, Response, ScenarioRequest};
-use crate::outcome::ErrorKind;
-
-/// A request that failed.
-#[derive(Clone, Debug)]
-pub(crate) struct FailedRequest {
-    pub(crate) time: Interval,
-    pub(crate) kind: ErrorKind,
-    pub(crate) request: Sent,
-    pub(crate) end: Ending,
-}
 
 /// What was sent.
 #[derive(Clone, Debug)]
@@ -64,16 +53,20 @@ impl From<CallError> for Ending {
     }
 }
 
-impl fmt::Display for FailedRequest {
+impl fmt::Display for Sent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { request: Sent { method, template }, end, .. } = self;
-        write!(f, "{method} {template}: ")?;
-        match end {
-            Ending::Response { request_id, instance } => {
+        write!(f, "{} {}", self.method, self.template)
+    }
+}
+
+impl fmt::Display for Ending {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Response { request_id, instance } => {
                 write!(f, "response of {instance}, request {request_id}")
             }
-            Ending::Error(cause) => f.write_str(cause),
-            Ending::TimedOut => f.write_str("no response in time"),
+            Self::Error(cause) => f.write_str(cause),
+            Self::TimedOut => f.write_str("no response in time"),
         }
     }
 }

@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use proto_contracts::SessionDigest;
 
-use crate::chaos::failed::FailedRequest;
+use crate::chaos::failed::{Ending, Sent};
+use crate::outcome::ErrorKind;
 
 /// Time since the run began.
 pub(crate) type Moment = Duration;
@@ -206,6 +207,15 @@ pub(crate) struct Entry {
     pub(crate) time: Interval,
     pub(crate) act: Act,
     pub(crate) outcome: Outcome,
+}
+
+/// A request that failed.
+#[derive(Clone, Debug)]
+pub(crate) struct FailedRequest {
+    pub(crate) time: Interval,
+    pub(crate) kind: ErrorKind,
+    pub(crate) request: Sent,
+    pub(crate) end: Ending,
 }
 
 /// Everything that one client, or all of them, did.

@@ -8,10 +8,9 @@ use serde::Serialize;
 
 use crate::chaos::checker::{Breach, Claims, Findings, Violation};
 use crate::chaos::data::report::DataReport;
-use crate::chaos::failed::FailedRequest;
 use crate::chaos::fault_kind::FaultKind;
 use crate::chaos::faults::Fault;
-use crate::chaos::ledger::{Interval, Ledger, Moment};
+use crate::chaos::ledger::{FailedRequest, Interval, Ledger, Moment};
 use crate::chaos::plan::ChaosPlan;
 use crate::chaos::run::Repeats;
 use crate::output::plots::by_second;
@@ -202,6 +201,8 @@ impl ChaosReport {
                 .errors
                 .iter()
                 .filter(|failed| in_operation(&failed.time))
+                // It may still be in flight when the fault after the operation begins.
+                .filter(|failed| self::unpromised(failed, &faults).is_some())
                 .count() as u64,
             errors_unpromised: unpromised.len() as u64,
             errors_by_kind,
@@ -340,7 +341,7 @@ fn unpromised(failed: &FailedRequest, faults: &[Fault]) -> Option<UnpromisedErro
         return None;
     }
     let (begin_ms, end_ms) = (millis(time.begin), millis(time.end));
-    let (error, request) = (kind.to_string(), failed.to_string());
+    let (error, request) = (kind.to_string(), format!("{}: {}", failed.request, failed.end));
     Some(UnpromisedError { error, request, faults: met, begin_ms, end_ms })
 }
 
