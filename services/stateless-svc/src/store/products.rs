@@ -18,32 +18,71 @@ use crate::domain::wal::WalPosition;
 pub(super) mod locks;
 pub(super) mod turns;
 
-/// A page in an order. Each filter is null where it does not restrict, which PostgreSQL sees when it
+/// What restricts a page. Each filter is null where it does not, which PostgreSQL sees when it
 /// plans, as the statement has no name.
-macro_rules! page {
-    ($key:literal of $type:literal $follows:literal $direction:literal) => {
+macro_rules! conditions {
+    ($key:literal of $type:literal $follows:literal) => {
         concat!(
-            "SELECT id, name, price, stock, created_at FROM products WHERE ",
-            "($2::text IS NULL OR to_tsvector('simple', name) @@ websearch_to_tsquery('simple', $2)) ",
-            "AND ($3::numeric IS NULL OR price >= $3) AND ($4::numeric IS NULL OR price <= $4) ",
+            "($3::numeric IS NULL OR price >= $3) AND ($4::numeric IS NULL OR price <= $4) ",
             "AND (NOT $5::bool OR stock > 0) AND ($6::",
             $type,
             " IS NULL OR (",
             $key,
             ", id) ",
             $follows,
-            " ($6, $7)) ORDER BY ",
-            $key,
-            " ",
-            $direction,
-            ", id ",
-            $direction,
-            " LIMIT $1"
+            " ($6, $7))"
         )
     };
 }
 
-const fn page_sql(sort: Sort) -> &'static str {
+/// A page in an order.
+macro_rules! listed {
+    ($key:literal of $type:literal $follows:literal $direction:literal) => {
+        concat!(
+            "SELECT id, name, price, stock, created_at FROM products WHERE $2::text IS NULL AND ",
+            conditions!($key of $type $follows),
+            order!($key $direction)
+        )
+    };
+}
+
+/// The same of what has all words. A few are found by them, and sorted. Where there are many, the
+/// next ones in the order are near. PostgreSQL cannot know of rare words how many rows have them,
+/// and would read the whole table in the order.
+macro_rules! searched {
+    ($key:literal of $type:literal $follows:literal $direction:literal) => {
+        concat!(
+            "WITH found AS MATERIALIZED (SELECT id, name, price, stock, created_at FROM products ",
+            "WHERE to_tsvector('simple', name) @@ websearch_to_tsquery('simple', $2) LIMIT 5001), ",
+            "few AS MATERIALIZED (SELECT count(*) <= 5000 AS are_all FROM found) ",
+            "SELECT * FROM ((SELECT * FROM found WHERE (SELECT are_all FROM few) AND ",
+            conditions!($key of $type $follows),
+            order!($key $direction),
+            ") UNION ALL (SELECT id, name, price, stock, created_at FROM products ",
+            "WHERE NOT (SELECT are_all FROM few) ",
+            "AND to_tsvector('simple', name) @@ websearch_to_tsquery('simple', $2) AND ",
+            conditions!($key of $type $follows),
+            order!($key $direction),
+            ")) AS page",
+            order!($key $direction)
+        )
+    };
+}
+
+macro_rules! order {
+    ($key:literal $direction:literal) => {
+        concat!(" ORDER BY ", $key, " ", $direction, ", id ", $direction, " LIMIT $1")
+    };
+}
+
+/// The statements of an order, without words and with them.
+macro_rules! page {
+    ($($order:tt)+) => {
+        (listed!($($order)+), searched!($($order)+))
+    };
+}
+
+const fn page_sql(sort: Sort) -> (&'static str, &'static str) {
     match sort {
         Sort::Id => page!("id" of "text" ">" "ASC"),
         Sort::IdDescending => page!("id" of "text" "<" "DESC"),
@@ -105,7 +144,8 @@ impl Products {
             (&*key, key_type),
             (&id, Type::TEXT),
         ];
-        let sql = page_sql(request.sort());
+        let (listed, searched) = page_sql(request.sort());
+        let sql = if search.is_some() { searched } else { listed };
         let Read { value: rows, is_settled } = self.read_page(sql, parameters).await?;
         let products = rows.iter().map(product).collect::<Result<_, _>>()?;
         Ok(Read { value: Page::from_one_more(products, request), is_settled })

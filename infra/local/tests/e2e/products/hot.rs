@@ -12,8 +12,9 @@ use crate::until::until;
 
 /// More than an instance has connections to PostgreSQL.
 const BUYERS: usize = 48;
-/// Writes of a product that one instance has in the database at a time.
-const IN_DATABASE: i64 = 2;
+/// Of the sessions that may wait for a product's lock: two of the instance, and two that it gave up
+/// after its timeout of 3 s. PostgreSQL ends those after 5 s.
+const IN_DATABASE: i64 = 4;
 const IN_FLIGHT: &str = "http_server_active_requests ";
 
 /// Writes of a product wait for its lock. However many wait, they take no connection from others.
