@@ -178,6 +178,9 @@ test-ui: packages $(UI_TESTS)/.package-lock.json ### Test the pages in Chromium:
 	@cargo build --workspace --bins
 	@cargo test -p local-stack --test ui -- --ignored --nocapture
 
+pictures: test-ui ### Take the pictures of the documents again
+	@cp target/ui/board-laptop-light.png docs/images/board.png
+
 # Each starts a stack of its own.
 test-clients: packages $(API_TESTS)/.installed $(EXAMPLES)/.package-lock.json ### Run the clients of docs/examples while an instance crashes, and a generated client
 	@cargo build --workspace --bins
@@ -320,4 +323,4 @@ require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for exampl
 # Prints the targets whose help follows this marker.
 targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway revocation-test rollout abuse faults logins logs load routing bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api plans lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench import-test replica-test
+.PHONY: pictures compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway revocation-test rollout abuse faults logins logs load routing bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api plans lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench import-test replica-test
