@@ -93,6 +93,8 @@ struct Arrived {
     size: u64,
     sha256: Sha256,
     content_type: &'static str,
+    /// When its lease was taken, or last renewed.
+    leased: Instant,
 }
 
 struct Upload<'a> {
@@ -153,7 +155,7 @@ impl Upload<'_> {
                 }
             };
         writer.complete().await.map_err(content_failed)?;
-        let Arrived { size, sha256, content_type } = arrived;
+        let Arrived { size, sha256, content_type, leased } = arrived;
         let name = incoming.name.clone();
         let keyed = key.map(|key| self.keyed(key, &name, Some(&sha256)));
         let by = Initiator { keyed, ..self.by.clone() };
@@ -182,6 +184,12 @@ impl Upload<'_> {
             }
         }
         let error = match error {
+            // Its reservation need not survive a crash of PostgreSQL.
+            FileError::NotFound if leased.elapsed() < self.state.files.lease() => {
+                let detail = "The upload's reservation is gone, as after a crash of the database, \
+                              and nothing was stored; repeat it.";
+                ApiError::new(ErrorCode::DatabaseUnavailable, detail)
+            }
             FileError::NotFound => {
                 let detail = "The upload took longer than its lease; repeat it.";
                 ApiError::new(ErrorCode::FileStorageUnavailable, detail)
@@ -253,7 +261,7 @@ impl Upload<'_> {
         sha256.copy_from_slice(hash.finish().as_ref());
         let is_all = size == sample.len() as u64;
         let content_type = content_type(&sample, is_all);
-        Ok(Arrived { size, sha256: Sha256(sha256), content_type })
+        Ok(Arrived { size, sha256: Sha256(sha256), content_type, leased: renewed })
     }
 
     /// The first response to a request with this key, if there was one.
