@@ -1,11 +1,10 @@
 //! Reads single values. An error is the rest of a sentence about the value.
 
 use std::borrow::Cow;
-use std::fmt;
 
-use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
+
+use crate::members::Members;
 
 /// A type of integers.
 pub(super) trait Integer: std::str::FromStr + Default {
@@ -69,37 +68,14 @@ pub(super) fn members(json: &str) -> Result<Vec<(Cow<'_, str>, &RawValue)>, &'st
     if !json.starts_with('{') {
         return Err("must be an object");
     }
-    let members = serde_json::from_str(json).map(|Members(members)| members);
-    members.map_err(|_| "has a name with an escape \\ud800 to \\udfff that is half of a pair")
+    let members: Result<Members<'_>, _> = serde_json::from_str(json);
+    let owned = |(name, value)| (Cow::Owned(name), value);
+    members
+        .map(|Members(members)| members.into_iter().map(owned).collect())
+        .map_err(|_| "has a name with an escape \\ud800 to \\udfff that is half of a pair")
 }
 
 /// The fault of a value that is none of these.
 pub(super) fn one_of(names: &[&str]) -> String {
     format!("must be one of {}", names.join(", "))
-}
-
-struct Members<'a>(Vec<(Cow<'a, str>, &'a RawValue)>);
-
-impl<'de> Deserialize<'de> for Members<'de> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct OneLevel;
-
-        impl<'de> Visitor<'de> for OneLevel {
-            type Value = Members<'de>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
-                let mut members = Vec::new();
-                while let Some((name, value)) = map.next_entry::<String, _>()? {
-                    members.push((name.into(), value));
-                }
-                Ok(Members(members))
-            }
-        }
-
-        deserializer.deserialize_map(OneLevel)
-    }
 }
