@@ -2,13 +2,12 @@
 // it has the code of the room.
 
 import { token } from './controls.mjs';
-import { make } from './panels.mjs';
+import { isConfirmed, make } from './panels.mjs';
 import { placeOf, membersOf } from './rendezvous.mjs';
 
 const POLL_MS = 1_000;
 /** Without a class it is asked again after this long. */
 const CLOSED_MS = 30_000;
-const CONFIRM_MS = 4_000;
 const PATH = '/control/v1/class';
 const LAB = '/control/v1/lab';
 const SVG = 'http://www.w3.org/2000/svg';
@@ -101,14 +100,8 @@ export function mount({ panel, qr, address, code, count, missed, enlarge, reset,
     large.querySelector('.code').textContent = room.code;
   }
 
-  async function end(path, button) {
-    if (!button.classList.contains('armed')) {
-      const label = button.textContent;
-      button.classList.add('armed');
-      button.textContent = button.dataset.question;
-      setTimeout(() => { button.classList.remove('armed'); button.textContent = label; }, CONFIRM_MS);
-      return;
-    }
+  async function end(path, button, question) {
+    if (!isConfirmed(button, question)) return;
     report('');
     const response = await request('DELETE', path).catch(() => null);
     // Who is gone already need not be kicked.
@@ -127,8 +120,7 @@ export function mount({ panel, qr, address, code, count, missed, enlarge, reset,
     name.addEventListener('click', () => show(item.dataset.key));
     const kick = make('button', 'quiet small kick', '×');
     kick.type = 'button';
-    kick.dataset.question = 'End?';
-    kick.addEventListener('click', () => end(`${PATH}/${item.dataset.digest}`, kick));
+    kick.addEventListener('click', () => end(`${PATH}/${item.dataset.digest}`, kick, 'End?'));
     item.append(name, kick);
     return item;
   }
@@ -156,8 +148,7 @@ export function mount({ panel, qr, address, code, count, missed, enlarge, reset,
     known.forEach((item) => item.remove());
   }
 
-  reset.dataset.question = 'Really end all sessions?';
-  reset.addEventListener('click', () => end(PATH, reset));
+  reset.addEventListener('click', () => end(PATH, reset, 'Really end all sessions?'));
   enlarge.addEventListener('click', () => large.showModal());
   large.querySelector('button').addEventListener('click', () => large.close());
   (async () => {

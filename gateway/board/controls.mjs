@@ -2,13 +2,11 @@
 // for this tab alone.
 
 import * as lab from './lab.mjs';
-import { make } from './panels.mjs';
+import { isConfirmed, make } from './panels.mjs';
 import { POOLS } from './state.mjs';
 import { strategyName } from './words.mjs';
 
 const TOKEN = 'control-token';
-/** A removal is confirmed by a second press within this time. */
-const CONFIRM_MS = 4_000;
 const DRAIN_S = 30;
 
 export const token = () => sessionStorage.getItem(TOKEN);
@@ -104,13 +102,7 @@ export function mount({ unlock, dialog, form, input, cancel, failure, selects, a
 
   async function act(button) {
     const { method, url, body, confirm } = button.dataset;
-    if (confirm && !button.classList.contains('armed')) {
-      const label = button.textContent;
-      button.classList.add('armed');
-      button.textContent = 'Really remove?';
-      setTimeout(() => { button.classList.remove('armed'); button.textContent = label; }, CONFIRM_MS);
-      return;
-    }
+    if (confirm && !isConfirmed(button, 'Really remove?')) return;
     button.disabled = true;
     await change(method, url, body && JSON.parse(body));
     await processes.refresh();

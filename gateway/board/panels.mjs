@@ -23,6 +23,34 @@ function write(element, text) {
   if (element.textContent !== text) element.textContent = text;
 }
 
+/** What takes a question back, by button. */
+const asked = new WeakMap();
+
+/** Whether this press answers the button's question. The first press only asks; leaving the button, or Escape, takes the question back. */
+export function isConfirmed(button, question) {
+  const takeBack = asked.get(button);
+  if (takeBack) {
+    takeBack();
+    return true;
+  }
+  const label = button.textContent;
+  const listening = new AbortController();
+  const forget = () => {
+    listening.abort();
+    asked.delete(button);
+    button.classList.remove('armed');
+    button.textContent = label;
+  };
+  asked.set(button, forget);
+  button.classList.add('armed');
+  button.textContent = question;
+  // Not every browser does so by itself on a press.
+  button.focus();
+  button.addEventListener('blur', forget, listening);
+  button.addEventListener('keydown', ({ key }) => { if (key === 'Escape') forget(); }, listening);
+  return false;
+}
+
 /** The shape of a verdict, as an image. */
 export function shape(kind) {
   const svg = document.createElementNS('http://www.w3.org/2000/svg', 'svg');

@@ -33,10 +33,21 @@ const board = (options, use) => visit('/', { at: control, ...options }, async (p
   return use(page, context);
 });
 
+/** The people that the gateway lists. */
+async function people() {
+  const response = await fetch(`${control}/control/v1/class`, { headers: { Authorization: `Bearer ${token()}` } });
+  assert.equal(response.status, 200);
+  return (await response.json()).people;
+}
+
+/** Ends all sessions. The page may not have shown them yet, so its picture alone does not tell when they are gone. */
 async function reset(page) {
   await page.click('#class-reset');
+  const ended = page.waitForResponse((response) => response.request().method() === 'DELETE');
   await page.locator('#class-reset', { hasText: 'Really end all sessions?' }).click();
-  await page.locator('.person').first().waitFor({ state: 'detached' });
+  assert((await ended).ok());
+  assert.deepEqual(await people(), []);
+  await page.waitForFunction(() => document.querySelector('.person') === null);
 }
 
 describe('the class on the board', () => {
