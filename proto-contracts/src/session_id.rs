@@ -48,15 +48,20 @@ impl SessionId {
 
     /// The whole id, only for the client that owns it.
     pub fn expose(&self) -> String {
-        let mut text = String::with_capacity(Self::LEN);
-        let _infallible = fmt::Write::write_fmt(&mut text, format_args!("{}-", self.key));
-        let _infallible = hex::write(&mut text, &self.secret);
+        self.to_ascii().map(char::from).into_iter().collect()
+    }
+
+    /// The whole id, on the stack.
+    fn to_ascii(&self) -> [u8; Self::LEN] {
+        let mut text = [b'-'; Self::LEN];
+        text[..8].copy_from_slice(&self.key.to_ascii());
+        hex::encode(&self.secret, &mut text[9..]);
         text
     }
 
     /// Identifies the session in logs, traces, metrics, Redis keys and dashboards.
     pub fn digest(&self) -> SessionDigest {
-        let hash = Sha256::digest(self.expose());
+        let hash = Sha256::digest(self.to_ascii());
         SessionDigest(std::array::from_fn(|i| hash[i]))
     }
 
@@ -93,7 +98,8 @@ impl FromStr for SessionId {
 
 impl Serialize for SessionId {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&self.expose())
+        let text = self.to_ascii();
+        serializer.serialize_str(str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
     }
 }
 

@@ -111,12 +111,21 @@ impl Line<'_> {
         let Self { method, route, status, duration, request_id, instance, code, trace_id } = self;
         out.extend_from_slice(br#"{"timestamp":""#);
         append_now(out);
-        let _infallible = write!(
-            out,
-            r#"","level":"INFO","target":"{TARGET}","method":"{method}","route":"{route}","status":{status},"duration_ms":"#
-        );
+        out.extend_from_slice(br#"","level":"INFO","target":""#);
+        out.extend_from_slice(TARGET.as_bytes());
+        out.extend_from_slice(br#"","method":""#);
+        out.extend_from_slice(method.as_bytes());
+        out.extend_from_slice(br#"","route":""#);
+        out.extend_from_slice(route.as_bytes());
+        out.extend_from_slice(br#"","status":"#);
+        out.extend_from_slice(itoa::Buffer::new().format(*status).as_bytes());
+        out.extend_from_slice(br#","duration_ms":"#);
         append_ms(out, *duration);
-        let _infallible = write!(out, r#","request_id":"{request_id}","instance":"{instance}""#);
+        out.extend_from_slice(br#","request_id":""#);
+        out.extend_from_slice(&request_id.to_ascii());
+        out.extend_from_slice(br#"","instance":""#);
+        out.extend_from_slice(instance.as_bytes());
+        out.push(b'"');
         if let Some(code) = code {
             let _infallible = write!(out, r#","code":"{code}""#);
         }
