@@ -1,12 +1,14 @@
 // The reference: every operation of the document, and requests that are tried out.
 import assert from 'node:assert/strict';
-import { randomUUID } from 'node:crypto';
+import { createHash, randomBytes, randomUUID } from 'node:crypto';
+import { readFile } from 'node:fs/promises';
 import { describe, it } from 'node:test';
 import { SCHEMES, assertAccessible, assertFits, origin, screenshot, visit } from './browser.mjs';
 
 const SESSIONS = '/api/v1/stateful/sessions';
 const MESSAGES = `${SESSIONS}/{session_id}/messages`;
 const AUTH = '/api/v1/auth';
+const FILES = '/api/v1/files';
 const METHODS = ['get', 'put', 'post', 'delete', 'options', 'head', 'patch', 'trace'];
 
 const ready = (page) => page.locator('.opblock').first().waitFor();
@@ -16,20 +18,34 @@ function operation(page, method, path) {
   return page.locator(`.opblock-${method}`, { has: summary });
 }
 
-/** Opens an operation, fills in the parameters and the body, executes it, and returns the response. */
+/** Opens an operation, fills in the parameters and the body (text, or a file), executes it, and returns the response. */
 async function tryOut(page, method, path, parameters = {}, body = undefined) {
   const block = operation(page, method, path);
   await block.locator('.opblock-summary-control').click();
-  await block.locator('.try-out__btn').click();
+  // It stays in that mode while it is closed.
+  const begin = block.locator('.try-out__btn:not(.cancel):not(.reset)');
+  await block.locator('.try-out__btn').first().waitFor();
+  if (await begin.count()) await begin.click();
   for (const [name, value] of Object.entries(parameters)) {
     await block.locator(`tr[data-param-name="${name}"] input`).fill(value);
   }
-  if (body !== undefined) await block.locator('.body-param__text').fill(JSON.stringify(body));
+  if (body?.buffer) {
+    await block.locator('.body-param-content-type select, select[aria-label="Request content type"]').first().selectOption(body.as);
+    await block.locator('input[type=file]').setInputFiles(body);
+  } else if (body !== undefined) await block.locator('.body-param__text').fill(JSON.stringify(body));
   const sent = page.waitForResponse((response) => response.request().method() === method.toUpperCase());
   await block.locator('.btn.execute').click();
   const response = await sent;
   await block.locator('.live-responses-table .response-col_status', { hasText: String(response.status()) }).waitFor();
   return response;
+}
+
+/** Registers a user. Its name is random, since a username is never issued again. */
+async function registered(context) {
+  const user = { username: `ui-${randomUUID()}`, password: randomUUID() };
+  const response = await context.request.post(`${origin}${AUTH}/register`, { data: { ...user, name: 'Ada' } });
+  assert.equal(response.status(), 201, await response.text());
+  return user;
 }
 
 /** Gives a token to all operations, by the button "Authorize". */
@@ -81,10 +97,7 @@ describe('the reference', () => {
 
   it('logs in, and then calls as that user', () =>
     visit('/docs', {}, async (page, context) => {
-      // Random, since a username is never issued again.
-      const user = { username: `ui-${randomUUID()}`, password: randomUUID() };
-      const registered = await context.request.post(`${origin}${AUTH}/register`, { data: { ...user, name: 'Ada' } });
-      assert.equal(registered.status(), 201, await registered.text());
+      const user = await registered(context);
       await ready(page);
       const loggedIn = await tryOut(page, 'post', `${AUTH}/login`, {}, user);
       assert.equal(loggedIn.status(), 200);
@@ -97,6 +110,41 @@ describe('the reference', () => {
       await shown.getByText(user.username).first().waitFor();
       await operation(page, 'get', `${AUTH}/me`).evaluate((block) => block.scrollIntoView());
       await screenshot(page, 'docs-logged-in');
+    }));
+
+  it('uploads files, and downloads them', () =>
+    visit('/docs', {}, async (page, context) => {
+      const user = await registered(context);
+      const loggedIn = await context.request.post(`${origin}${AUTH}/login`, { data: user });
+      const { access_token: token } = await loggedIn.json();
+      await ready(page);
+      await authorize(page, token);
+      const buffer = randomBytes(300_000);
+      const sha256 = createHash('sha256').update(buffer).digest('hex');
+      const sent = { name: 'report Ω.bin', mimeType: 'application/octet-stream', buffer };
+      const form = await tryOut(page, 'post', FILES, {}, { ...sent, as: 'multipart/form-data' });
+      assert.equal(form.status(), 201);
+      const file = await form.json();
+      assert.deepEqual([file.name, file.size, file.sha256], [sent.name, buffer.length, sha256]);
+      await assertAccessible(page);
+
+      const content = await tryOut(page, 'get', `${FILES}/{file_id}/content`, { file_id: file.id });
+      assert.equal(content.status(), 200);
+      const shown = operation(page, 'get', `${FILES}/{file_id}/content`).locator('.live-responses-table');
+      const link = shown.locator('a[download]').first();
+      const [download] = await Promise.all([page.waitForEvent('download'), link.click()]);
+      assert((await readFile(await download.path())).equals(buffer), 'the bytes that were sent');
+      await operation(page, 'get', `${FILES}/{file_id}/content`).evaluate((block) => block.scrollIntoView());
+      await screenshot(page, 'docs-downloaded');
+
+      // As the whole body, with its name in a header.
+      await operation(page, 'post', FILES).locator('.opblock-summary-control').click();
+      const named = { 'Content-Disposition': 'attachment; filename="plain.bin"' };
+      const plain = await tryOut(page, 'post', FILES, named, { ...sent, as: 'application/octet-stream' });
+      assert.equal(plain.status(), 201);
+      const { name, sha256: again } = await plain.json();
+      assert.deepEqual([name, again], ['plain.bin', sha256]);
+      await screenshot(page, 'docs-uploaded');
     }));
 
   // Swagger UI warns of each `_` in an address, though only spaces were once written so.

@@ -14,10 +14,11 @@ const NAMES = { 'body-param__text': 'Request body', 'examples-select-element': '
 
 function nameFields() {
   for (const field of place.querySelectorAll('select, textarea, input:not([type=hidden])')) {
-    if (field.labels?.length || field.hasAttribute('aria-label')) continue;
+    if (field.labels?.length || field.getAttribute('aria-label')) continue;
     const known = Object.keys(NAMES).find((name) => field.classList.contains(name));
     const parameter = field.closest('tr[data-param-name]')?.dataset.paramName;
-    field.setAttribute('aria-label', NAMES[known] ?? parameter ?? field.placeholder ?? 'Value');
+    const other = field.type === 'file' ? 'File' : 'Value';
+    field.setAttribute('aria-label', NAMES[known] || parameter || field.placeholder || other);
   }
 }
 
@@ -28,6 +29,11 @@ function nameButtons() {
   for (const button of place.querySelectorAll('.modal-btn[aria-label]')) button.removeAttribute('aria-label');
 }
 
+// A long line is scrolled, by keyboard, too.
+function reachCommands() {
+  for (const command of place.querySelectorAll('pre.curl:not([tabindex])')) command.tabIndex = 0;
+}
+
 let due = false;
 new MutationObserver(() => {
   if (due) return;
@@ -36,6 +42,7 @@ new MutationObserver(() => {
     due = false;
     nameFields();
     nameButtons();
+    reachCommands();
   });
 }).observe(place, { childList: true, subtree: true });
 
