@@ -27,6 +27,7 @@ help: ## Print the common targets
 	@echo '                            (all optional; STORE: hybrid, redis, memory; REDIS: single, sentinel, cluster)'
 	@echo '                            OTLP=http://127.0.0.1:4318 sends traces to a collector; LAB=1 enables the lab; REPLICA=1 adds a standby of PostgreSQL'
 	@echo '                            CLASS=1 opens a page for the phones of a class to the local network'
+	@echo '                            DRIVER=0 leaves the traffic source of the board away: the first build is shorter'
 	@echo '  make scale stateful=4      make kill i=stateful-2      make start i=stateful-2      make logs i=gateway f=1'
 
 help-all: ## Print every target
@@ -37,6 +38,7 @@ up: packages build-up ## Install what is missing, build, start everything, wait 
 	@$(LOCAL_STACK) up $(if $(STATELESS),--stateless=$(STATELESS)) $(if $(STATEFUL),--stateful=$(STATEFUL)) \
 	    $(if $(STORE),--store=$(STORE)) $(if $(REDIS),--redis=$(REDIS)) $(if $(PORT_OFFSET),--port-offset=$(PORT_OFFSET)) \
 	    $(if $(GATEWAYS),--gateways=$(GATEWAYS)) $(if $(OTLP),--otlp=$(OTLP)) $(if $(LAB),--lab) $(if $(REPLICA),--replica) \
+	    $(if $(filter 0,$(DRIVER)),,--driver) \
 	    $(if $(CLASS),--class $(if $(CLASS_HOST),--class-host=$(CLASS_HOST)) $(if $(CLASS_CERT),--class-cert=$(CLASS_CERT) --class-key=$(CLASS_KEY)))
 
 down: ## Stop everything; data and logs stay in .local
@@ -159,7 +161,7 @@ openapi: ### Write the OpenAPI documents of docs/ from the tables of the APIs
 	@WRITE_OPENAPI=1 cargo test -q -p proto-contracts --test it openapi
 
 build-up: ### Build what `up` runs, and no more
-	@cargo build --profile $(PROFILE) -p gateway -p stateful-svc -p stateless-svc -p local-stack --bins
+	@cargo build --profile $(PROFILE) -p gateway -p stateful-svc -p stateless-svc -p local-stack $(if $(filter 0,$(DRIVER)),,-p loadtest) --bins
 
 build: ### Build all binaries, loadtest too
 	@cargo build --profile $(PROFILE) --workspace --bins

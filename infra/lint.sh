@@ -70,7 +70,7 @@ else
     echo 'skipped  Compose: not installed'
 fi
 if ((${#compose[@]})); then
-    for overlays in '' dev scale ha monitoring 'ha monitoring' 'scale monitoring'; do
+    for overlays in '' dev scale ha monitoring traffic 'ha monitoring' 'scale monitoring' 'ha traffic'; do
         files=(-f infra/compose/compose.yaml)
         for overlay in $overlays; do files+=(-f "infra/compose/compose.$overlay.yaml"); done
         check "compose config: base${overlays:+ and $overlays}" "${compose[@]}" --project-directory infra/compose "${files[@]}" config --quiet

@@ -9,6 +9,7 @@ import { legend, update } from './panels.mjs';
 import { at, isMoving, scene } from './scene.mjs';
 import { initial, reduce } from './state.mjs';
 import { follow } from './stream.mjs';
+import * as traffic from './traffic.mjs';
 
 const PANELS_MS = 250;
 const CHARTS_MS = 1_000;
@@ -124,6 +125,10 @@ const updateClass = classroom.mount({
   missed: find('class-missed'), enlarge: find('class-enlarge'), reset: find('class-reset'), large: find('class-large'),
   cards: page.instances.stateful,
 }, { show: (key) => inspect.show(key), report: (text) => { find('failure').textContent = text; } });
+traffic.mount({
+  panel: find('traffic'), form: find('traffic-form'), fields: find('traffic-fields'), state: find('traffic-state'),
+  figures: find('traffic-figures'), stop: find('traffic-stop'),
+}, { report: (text) => { find('failure').textContent = text; } });
 const updateCharts = charts.mount(find('charts'));
 theme();
 new ResizeObserver(() => { measure(); drawn = false; }).observe(page.stage);

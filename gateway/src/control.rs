@@ -3,7 +3,7 @@
 //! Reads need no token, so the listener is on loopback by default; changes need the token. `guard`
 //! applies this to all paths.
 
-mod agent;
+mod backend;
 mod board;
 mod class;
 mod drain;
@@ -20,6 +20,7 @@ mod rates;
 mod reload;
 mod saved;
 mod state;
+mod traffic;
 
 use std::io;
 use std::net::{SocketAddr, TcpListener};
@@ -42,7 +43,7 @@ use service_kit::telemetry::Metrics;
 use tokio::sync::{oneshot, watch};
 
 use crate::config::Config;
-use crate::control::agent::AgentClient;
+use crate::control::backend::Backend;
 use crate::control::listeners::Listeners;
 use crate::control::rates::RateSubscribers;
 use crate::control::state::State;
@@ -153,7 +154,8 @@ impl ControlPlane {
             rates: subscribers,
             token: config.control.token.clone(),
             class: config.control.class.clone(),
-            agent: config.control.agent.as_ref().map(AgentClient::new).transpose()?,
+            agent: config.control.agent.as_ref().map(Backend::agent).transpose()?,
+            driver: config.control.driver.as_ref().map(Backend::driver).transpose()?,
             closing: closing.subscribe(),
         });
         let server = Server::on_guarded(

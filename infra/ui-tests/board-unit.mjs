@@ -11,6 +11,7 @@ import { membersOf, moved, ranking, sampleKeys } from '../../gateway/board/rende
 import { at as found, isMoving, scene } from '../../gateway/board/scene.mjs';
 import { DOT_MS, MAX_SESSIONS, initial, reduce, sampling } from '../../gateway/board/state.mjs';
 import { parse } from '../../gateway/board/stream.mjs';
+import { FIELDS, figuresOf, stateOf, valueOf } from '../../gateway/board/traffic.mjs';
 import { kindOf } from '../../gateway/board/verdicts.mjs';
 import { amount, percent } from '../../gateway/board/words.mjs';
 
@@ -282,5 +283,34 @@ describe('the parts of the board', () => {
   it('writes numbers for people', () => {
     assert.deepEqual([0, 3, 2.34, 1234, 12_345, 123_456].map(amount), ['0', '3', '2.3', '1234', '12.3 k', '123 k']);
     assert.deepEqual([0, 0.004, 0.334].map(percent), ['0 %', '0.4 %', '33 %']);
+  });
+});
+
+describe('the traffic in words', () => {
+  const settings = { clients: 20, stateless_percent: 30, reads_percent: 70, think_time_ms: 250, clients_per_address: 1, cookie_jar: true };
+  const pool = (changes) => ({ pool: 'stateful', requests_per_s: 55.84, requests: 1200, failures: [], ...changes });
+
+  it('says whether the clients run, and how', () => {
+    const told = (changes, of = {}) => stateOf({ running: true, sessions: 3, settings: { ...settings, ...changes }, ...of });
+    assert.equal(told({}), '20 clients, with cookies');
+    assert.equal(told({ clients: 1, cookie_jar: false }), '1 client, without cookies');
+    assert.equal(told({ clients_per_address: 5 }), '20 clients, 5 behind each address, with cookies');
+    assert.equal(told({ clients: 3, clients_per_address: 200 }), '3 clients, 3 behind each address, with cookies');
+    assert.equal(told({}, { running: false, sessions: 0 }), 'stopped');
+    assert.equal(told({}, { running: false, sessions: 4 }), 'stopping: 4 sessions are left');
+  });
+
+  it('says what failed, the most frequent first', () => {
+    assert.deepEqual(figuresOf({ pools: [] }), []);
+    assert.deepEqual(figuresOf({ pools: [pool({ requests: 0 })] }), [], 'a pool without requests is no news');
+    assert.deepEqual(figuresOf({ pools: [pool()] }), ['stateful: 55.8 req/s, 1200 in all, none failed']);
+    const failures = [['session_not_found', 7], ['connect', 2], ['timeout', 1], ['status_500', 1]].map(([kind, count]) => ({ kind, count }));
+    assert.deepEqual(figuresOf({ pools: [pool({ failures })] }),
+      ['stateful: 55.8 req/s, 1200 in all, 11 failed: 7 × session not found, 2 × connect, 1 × timeout, …']);
+  });
+
+  it('has a field for each setting, and nothing else', () => {
+    assert.deepEqual(FIELDS.map(([name]) => name).sort(), Object.keys(settings).sort());
+    assert.deepEqual([{ type: 'range', value: '7' }, { type: 'checkbox', checked: false }].map(valueOf), [7, false]);
   });
 });

@@ -246,6 +246,84 @@ describe('the board', () => {
       ]);
     }));
 
+  it('starts, changes and stops the traffic of the driver, by keyboard alone', () =>
+    visit('/', { at: control }, async (page) => {
+      await live(page);
+      const traffic = async () => json(await fetch(`${control}/control/v1/traffic`));
+      assert.equal(await page.locator('#traffic').isVisible(), false, 'nothing without the token');
+      await unlock(page);
+      await page.locator('#traffic-state', { hasText: 'stopped' }).waitFor();
+      assert.equal(await page.locator('#traffic-stop').isDisabled(), true);
+      const field = (label) => page.getByLabel(label, { exact: true });
+      await field('Clients').focus();
+      await page.keyboard.press('Home');
+      for (let n = 1; n < 5; n += 1) await page.keyboard.press('ArrowRight');
+      await page.keyboard.press('Tab');
+      await page.keyboard.press('Control+A');
+      await page.keyboard.type('60');
+      assert.equal((await traffic()).running, false, 'nothing starts by itself');
+      await page.keyboard.press('Enter');
+      await page.locator('#traffic-state', { hasText: '5 clients, with cookies' }).waitFor();
+      const started = await traffic();
+      assert.equal(started.running, true);
+      assert.deepEqual([started.settings.clients, started.settings.think_time_ms], [5, 60]);
+      for (const pool of ['stateless', 'stateful']) {
+        await page.locator('#traffic-figures li', { hasText: new RegExp(`^${pool}: .* req/s, .* in all, none failed`) }).waitFor();
+      }
+      // While it runs, a change applies at once.
+      await field('Cookie jar').focus();
+      await page.keyboard.press('Space');
+      await page.locator('#traffic-state', { hasText: '5 clients, without cookies' }).waitFor();
+      assert.equal((await traffic()).settings.cookie_jar, false);
+      await field('Clients per address').fill('5');
+      await page.keyboard.press('Tab');
+      await page.locator('#traffic-state', { hasText: '5 behind each address' }).waitFor();
+      await assertAccessible(page);
+      await assertFits(page);
+      await screenshot(page, 'board-traffic');
+      await field('Think time, ms').fill('1');
+      await page.keyboard.press('Enter');
+      assert.equal((await traffic()).settings.think_time_ms, 60, 'out of bounds');
+      await field('Think time, ms').fill('60');
+      await page.locator('#traffic-stop').focus();
+      await page.keyboard.press('Enter');
+      await page.locator('#traffic-state', { hasText: 'stopped' }).waitFor();
+      const stopped = await traffic();
+      assert.deepEqual([stopped.running, stopped.sessions], [false, 0]);
+      await page.click('#unlock');
+      await page.locator('#traffic').waitFor({ state: 'hidden' });
+    }));
+
+  for (const scheme of SCHEMES) {
+    it(`shows the controls on a phone, too: ${scheme}`, () =>
+      visit('/', { at: control, scheme, viewport: SIZES.phone }, async (page) => {
+        await live(page);
+        await unlock(page);
+        await page.locator('#traffic').scrollIntoViewIfNeeded();
+        await page.getByLabel('Clients', { exact: true }).waitFor();
+        await assertFits(page);
+        await assertAccessible(page);
+        await screenshot(page, `board-traffic-phone-${scheme}`);
+      }));
+  }
+
+  it('says nothing of traffic where there is no driver, and why where it fails', () =>
+    visit('/', { at: control, expected: [/status of 502/] }, async (page) => {
+      await live(page);
+      const none = { driver: false, running: false, sessions: 0, pools: [], settings: (await json(await fetch(`${control}/control/v1/traffic`))).settings };
+      await page.route('**/control/v1/traffic', (route) => route.fulfill({ json: none }));
+      await unlock(page);
+      await card(page, 'stateful-3').getByRole('button', { name: 'Drain stateful-3' }).waitFor();
+      assert.equal(await page.locator('#traffic').isVisible(), false);
+      await page.unroute('**/control/v1/traffic');
+      await page.reload();
+      await page.locator('#traffic-state', { hasText: 'stopped' }).waitFor();
+      const problem = { type: '/docs/errors/upstream_failed', status: 502, code: 'upstream_failed', detail: 'The traffic driver did not respond.' };
+      await page.route('**/control/v1/traffic', (route) => route.fulfill({ status: 502, contentType: 'application/problem+json', json: problem }));
+      await page.getByRole('button', { name: 'Start', exact: true }).click();
+      await page.locator('#failure', { hasText: 'The traffic driver did not respond.' }).waitFor();
+    }));
+
   it('reconnects after an upgrade of the gateway, and keeps what it knew', () =>
     visit('/', { at: control, expected: [/ERR_/] }, async (page) => {
       await live(page);

@@ -1,11 +1,14 @@
 //! The command line.
 
+use std::process::ExitCode;
+
 use clap::{Args, Parser, Subcommand};
 
 use crate::abuse::args::AbuseArgs;
 use crate::bench::args::BenchArgs;
 use crate::bench::figures::FiguresArgs;
 use crate::chaos::args::ChaosArgs;
+use crate::drive::args::DriveArgs;
 use crate::faults::args::FaultsArgs;
 use crate::lesson::args::LessonArgs;
 use crate::logins::args::LoginsArgs;
@@ -117,6 +120,14 @@ pub enum Command {
     /// needs the workspace's binaries.
     #[command(after_help = LESSON_EXIT_STATUS)]
     Lesson(LessonArgs),
+    /// Simulate clients that are started, tuned and stopped by an HTTP API.
+    ///
+    /// The traffic source of the board: a gateway passes settings on (`[control] driver`). It
+    /// sends nothing until it is told to, and only to its target. Clients keep a session each,
+    /// which they delete when they are stopped. The API needs the token in DRIVER_TOKEN, or in the
+    /// file that DRIVER_TOKEN_FILE names; LOG_LEVEL sets what is logged.
+    #[command(after_help = DRIVE_EXIT_STATUS)]
+    Drive(DriveArgs),
     /// Measure CPU, memory and throughput, beside baselines.
     ///
     /// Starts its own systems, one for each part. The loads of a part alternate in rounds; figures
@@ -150,6 +161,9 @@ const DURING_EXIT_STATUS: &str = "Exit status: 0 when no request failed and no s
 const LESSON_EXIT_STATUS: &str = "Exit status: 0 when every prediction held, 1 otherwise, when interrupted or when something \
      could not be put back, 64 when the command line is invalid.";
 
+const DRIVE_EXIT_STATUS: &str = "Exit status: 0 when it was stopped by a signal, 1 when it could not serve, 64 when the command \
+     line or the environment is invalid.";
+
 const FAULTS_EXIT_STATUS: &str = "Exit status: 0 when clients saw what the table says, 1 otherwise or when a fault could not \
      be injected, 64 when the command line is invalid.";
 
@@ -162,6 +176,15 @@ const BENCH_EXIT_STATUS: &str = "Exit status: 0 when every request succeeded, 1 
 
 const CHAOS_EXIT_STATUS: &str = "Exit status: 0 when every guarantee held, 1 when one was violated or the system failed to \
      start or to recover, 64 when the command line is invalid.";
+
+impl Cli {
+    /// The exit status of a probe of a running driver, if that is all the command asks for. Must not
+    /// be called within a Tokio runtime.
+    pub fn probed(&self) -> Option<ExitCode> {
+        let Command::Drive(args) = &self.command else { return None };
+        Some(args.probe.probe()?.run(args.listen, "localhost"))
+    }
+}
 
 /// Arguments of `loadtest origins`, which `loadtest bench` starts.
 #[derive(Debug, Args)]

@@ -10,7 +10,7 @@
 //! guarantees. [`faults`] compares what clients see with the runbook's table. [`rollout`] runs
 //! operations and [`abuse`] a hostile client; both count the failures of other requests.
 //! [`logins`] measures what logins show and cost. [`mod@lesson`] compares theory with measurement
-//! for a class.
+//! for a class, and [`mod@drive`] simulates clients for the board.
 //!
 //! **Invariant of a comparison:** each request that was sent, or due in an open loop, is in the
 //! report exactly once, whatever its outcome.
@@ -19,6 +19,7 @@ use std::io::Write as _;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
+use service_kit::config::Env;
 
 use crate::abuse::args::AbuseArgs;
 use crate::bench::args::BenchArgs;
@@ -29,6 +30,7 @@ use crate::chaos::args::ChaosArgs;
 use crate::chaos::plan::ChaosPlan;
 use crate::chaos::report::ChaosReport;
 use crate::cli::Command;
+use crate::drive::args::{DriveArgs, DrivePlan};
 use crate::faults::args::FaultsArgs;
 use crate::lesson::args::{LessonAction, LessonArgs};
 use crate::logins::args::LoginsArgs;
@@ -45,6 +47,7 @@ pub mod abuse;
 pub mod bench;
 pub mod chaos;
 pub mod cli;
+pub mod drive;
 pub mod faults;
 pub mod lesson;
 pub mod logins;
@@ -103,6 +106,7 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Logins(args) => run_logins(&args).await,
         Command::During(args) => run_during(&args).await,
         Command::Lesson(args) => run_lesson(&args).await,
+        Command::Drive(args) => run_drive(&args).await,
         Command::Bench(args) => run_bench(&args).await,
         Command::Figures(args) => run_figures(&args),
         Command::Origins(args) => {
@@ -218,6 +222,15 @@ async fn run_lesson(args: &LessonArgs) -> Result<Verdict, Failure> {
     let report = lesson::lesson(args).await.map_err(Failure::Run)?;
     args.files.publish(&report).map_err(Failure::Run)?;
     Ok(if report.holds() { Verdict::Clean } else { Verdict::Errors })
+}
+
+async fn run_drive(args: &DriveArgs) -> Result<Verdict, Failure> {
+    let env = Env::process("driver").map_err(|error| Failure::Usage(error.into()))?;
+    let plan = DrivePlan::from_args(args, &env).await;
+    drive::drive(plan.map_err(|error| Failure::Usage(error.into()))?)
+        .await
+        .map_err(Failure::Run)?;
+    Ok(Verdict::Clean)
 }
 
 async fn run_bench(args: &BenchArgs) -> Result<Verdict, Failure> {

@@ -16,6 +16,9 @@ fn main() -> ExitCode {
             return if is_help { exit::CLEAN } else { exit::usage() };
         }
     };
+    if let Some(status) = cli.probed() {
+        return status;
+    }
     // One thread drives all connections and leaves the other cores to the system under load.
     let runtime = match tokio::runtime::Builder::new_current_thread().enable_all().build() {
         Ok(runtime) => runtime,

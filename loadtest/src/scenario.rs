@@ -15,7 +15,7 @@ mod stateless;
 
 pub(crate) use keyed::{Keyed, with_idempotency_key};
 pub(crate) use routed::{Routed, with_strategy};
-pub(crate) use stateful::Conversations;
+pub(crate) use stateful::{Conversations, affinity_cookie};
 pub(crate) use stateless::{InfoCalls, UncachedPages};
 
 /// The operation of a request: one row of the report each.
@@ -53,7 +53,7 @@ pub(crate) trait Scenario: Send + 'static {
 }
 
 /// Checks the status; the error is the problem's code, or the status.
-fn expect_status(response: &Response, expected: StatusCode) -> Result<(), ErrorKind> {
+pub(crate) fn expect_status(response: &Response, expected: StatusCode) -> Result<(), ErrorKind> {
     if response.status == expected {
         return Ok(());
     }

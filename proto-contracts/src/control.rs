@@ -8,6 +8,7 @@ mod lab;
 mod pools;
 mod rates;
 mod table;
+mod traffic;
 
 pub use changes::{
     AddInstance, ChangeInstance, DrainInstance, InstanceAdded, Lasts, Reloaded, RemoveQuery,
@@ -24,3 +25,4 @@ pub use pools::{
 };
 pub use rates::{InstanceRates, Rates, SessionReads};
 pub use table::{ControlHandlers, document};
+pub use traffic::{DRIVER_TRAFFIC_PATH, PoolTraffic, Traffic, TrafficFailure, TrafficSettings};

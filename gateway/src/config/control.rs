@@ -31,6 +31,18 @@ pub struct Control {
     pub token: Option<SecretString>,
     /// The local stack's agent; `None`: the gateway starts and stops nothing.
     pub agent: Option<Agent>,
+    /// A traffic driver; `None`: there is no traffic to start.
+    pub driver: Option<Driver>,
+}
+
+/// A traffic driver: `loadtest drive`.
+#[derive(Debug)]
+pub struct Driver {
+    /// Its host and port. The token is sent in clear, so it is on loopback or in a network of the
+    /// deployment's own.
+    pub authority: String,
+    /// Its token, which never leaves the gateway but for the driver.
+    pub token: SecretString,
 }
 
 /// The agent of a local stack.
@@ -61,6 +73,7 @@ pub(super) struct Section {
     allowed_hosts: Vec<String>,
     event_sample_per_s: u32,
     agent: Option<SocketAddr>,
+    driver: Option<String>,
 }
 
 impl Default for Section {
@@ -71,6 +84,7 @@ impl Default for Section {
             allowed_hosts: ["127.0.0.1", "localhost", "[::1]"].map(str::to_owned).into(),
             event_sample_per_s: 50,
             agent: None,
+            driver: None,
         }
     }
 }
@@ -120,6 +134,21 @@ impl Section {
             "[control] agent",
             "needs AGENT_TOKEN, the content of the stack's agent.token",
         );
+        let driver = check.variable("GATEWAY_DRIVER").or(self.driver);
+        let driver_token = check.token("DRIVER_TOKEN");
+        let has_port = |authority: &String| {
+            Authority::parse(authority.as_bytes()).is_some_and(|parsed| parsed.port().is_some())
+        };
+        check.require(
+            driver.as_ref().is_none_or(has_port),
+            "[control] driver",
+            "must be a host and a port, such as 127.0.0.1:8003",
+        );
+        check.require(
+            driver.is_none() || driver_token.is_some(),
+            "[control] driver",
+            "needs DRIVER_TOKEN, the driver's own",
+        );
         check.require(
             self.event_sample_per_s <= MAX_SAMPLE_PER_S,
             "[control] event_sample_per_s",
@@ -133,6 +162,7 @@ impl Section {
             event_sample_per_s: self.event_sample_per_s,
             token,
             agent: agent.zip(agent_token).map(|(addr, token)| Agent { addr, token }),
+            driver: driver.zip(driver_token).map(|(authority, token)| Driver { authority, token }),
         }
     }
 }

@@ -228,6 +228,24 @@ fn one_address_cannot_be_both_planes() {
 }
 
 #[test]
+fn a_driver_has_a_port_and_a_token() {
+    let token = ("DRIVER_TOKEN", "0123456789abcdef");
+    let driver = |authority: &str| format!("[control]\ndriver = '{authority}'");
+    let config = load(&driver("127.0.0.1:8003"), &[token]).expect("valid");
+    assert_eq!(config.control.driver.expect("a driver").authority, "127.0.0.1:8003");
+    for name in ["driver:8003", "[::1]:8003"] {
+        assert!(load("", &[("GATEWAY_DRIVER", name), token]).is_ok(), "{name}");
+    }
+    for wrong in ["driver", "driver:", "http://driver:8003", "driver:8003/x", "a@driver:8003"] {
+        let message = problems(&driver(wrong), &[token]);
+        assert!(message.contains("[control] driver"), "{wrong}: {message}");
+    }
+    let message = problems(&driver("127.0.0.1:8003"), &[]);
+    assert!(message.contains("DRIVER_TOKEN"), "{message}");
+    assert!(load("", &[token]).expect("valid").control.driver.is_none(), "a token alone");
+}
+
+#[test]
 fn an_agent_is_on_loopback_and_has_a_token() {
     let token = ("AGENT_TOKEN", "0123456789abcdef");
     let agent = |addr: &str| format!("[control]\nagent = '{addr}'");

@@ -53,6 +53,7 @@ files! {
     "/board/scene.mjs" = "scene.mjs" SCRIPT,
     "/board/state.mjs" = "state.mjs" SCRIPT,
     "/board/stream.mjs" = "stream.mjs" SCRIPT,
+    "/board/traffic.mjs" = "traffic.mjs" SCRIPT,
     "/board/verdicts.mjs" = "verdicts.mjs" SCRIPT,
     "/board/words.mjs" = "words.mjs" SCRIPT,
 }

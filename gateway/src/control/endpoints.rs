@@ -6,7 +6,7 @@ use service_kit::routes::{handler, mount_paths};
 use actix_web::web::ServiceConfig;
 
 use crate::control::{
-    board, class, drain, events, explain, instances, lab, openapi, pools, reload,
+    board, class, drain, events, explain, instances, lab, openapi, pools, reload, traffic,
 };
 
 /// Mounts everything that the control plane serves besides health and metrics.
@@ -28,6 +28,9 @@ pub(super) fn mount(app: &mut ServiceConfig) {
         lab: handler(lab::show),
         act_in_lab: handler(lab::act),
         scale_in_lab: handler(lab::scale),
+        traffic: handler(traffic::show),
+        drive_traffic: handler(traffic::drive),
+        stop_traffic: handler(traffic::stop),
         openapi: handler(openapi::document),
     };
     mount_paths(app, handlers.into_paths());

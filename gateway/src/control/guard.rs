@@ -110,6 +110,7 @@ mod tests {
             token: token.map(SecretString::from),
             class: None,
             agent: None,
+            driver: None,
         };
         let request =
             headers.iter().fold(TestRequest::default().method(method), |request, header| {
@@ -164,6 +165,7 @@ mod tests {
             token: Some(TOKEN.to_owned().into()),
             class: None,
             agent: None,
+            driver: None,
         };
         let admit = admit(&config, Arc::new(AtomicBool::new(true)));
         let check = |method| {

@@ -12,12 +12,12 @@ use service_kit::body::{Json, NoQuery};
 use service_kit::problem::ApiError;
 use service_kit::response;
 
-use crate::control::agent::AgentClient;
+use crate::control::backend::Backend;
 use crate::control::state::State;
 
 pub(super) async fn show(_: NoQuery, state: web::Data<State>) -> Result<HttpResponse, ApiError> {
     let lab = match &state.agent {
-        Some(agent) => lab(&state, agent.status().await?),
+        Some(agent) => lab(&state, status(agent).await?),
         None => Lab {
             agent: false,
             class: state.class.is_some(),
@@ -44,12 +44,12 @@ pub(super) async fn act(
     };
     let name: InstanceName = name.parse().map_err(|_| no_instance())?;
     // Not the databases or the gateway, which the agent also knows.
-    let known = lab(&state, agent.status().await?).instances;
+    let known = lab(&state, status(agent).await?).instances;
     let is_instance = known.iter().any(|one| one.name == name.as_str());
     if !is_instance {
         return Err(no_instance());
     }
-    let path = format!("instances/{name}/{}", action.of_agent().as_str());
+    let path = format!("/instances/{name}/{}", action.of_agent().as_str());
     let status = agent.send(agent.request(Method::POST, &path)).await?;
     response::no_store(StatusCode::OK, &lab(&state, status))
 }
@@ -67,11 +67,16 @@ pub(super) async fn scale(
         return Err(ApiError::invalid(ErrorCode::InvalidBody, vec![fault]));
     }
     let scale = Scale { pool, instances, force: false };
-    let status = agent.send(agent.request(Method::POST, "scale").json(&scale)).await?;
+    let status = agent.send(agent.request(Method::POST, "/scale").json(&scale)).await?;
     response::no_store(StatusCode::OK, &lab(&state, status))
 }
 
-fn agent(state: &State) -> Result<&AgentClient, ApiError> {
+/// The state of the stack.
+async fn status(agent: &Backend) -> Result<StackStatus, ApiError> {
+    agent.send(agent.request(Method::GET, "/status")).await
+}
+
+fn agent(state: &State) -> Result<&Backend, ApiError> {
     state.agent.as_ref().ok_or_else(|| {
         let detail = "This gateway has no agent ([control] agent), so it starts and stops nothing.";
         ApiError::new(ErrorCode::NotFound, detail)

@@ -8,7 +8,7 @@ use service_kit::problem::ApiError;
 use tokio::sync::watch;
 
 use crate::config::Room;
-use crate::control::agent::AgentClient;
+use crate::control::backend::Backend;
 use crate::control::listeners::Listeners;
 use crate::control::rates::RateSubscribers;
 use crate::events::Events;
@@ -31,12 +31,26 @@ pub(super) struct State {
     /// The room of a class, if one is open.
     pub(super) class: Option<Room>,
     /// The local stack's agent, if there is one.
-    pub(super) agent: Option<AgentClient>,
+    pub(super) agent: Option<Backend>,
+    /// The traffic driver, if there is one.
+    pub(super) driver: Option<Backend>,
     /// Set when the control plane stops, which ends event streams.
     pub(super) closing: watch::Receiver<bool>,
 }
 
 impl State {
+    /// The traffic driver.
+    ///
+    /// # Errors
+    /// `not_found` without one.
+    pub(super) fn driver(&self) -> Result<&Backend, ApiError> {
+        self.driver.as_ref().ok_or_else(|| {
+            let detail = "This gateway has no traffic driver ([control] driver), so it starts no \
+                          traffic.";
+            ApiError::new(ErrorCode::NotFound, detail)
+        })
+    }
+
     pub(super) fn pool(&self, name: &str) -> Result<&Arc<Pool>, ApiError> {
         let name: PoolName = name.parse().map_err(|error| {
             ApiError::new(ErrorCode::PoolNotFound, format!("There is no pool '{name}': {error}."))

@@ -49,6 +49,7 @@ mod shutdown;
 mod slow_clients;
 mod strategies;
 mod takeover;
+mod traffic;
 mod upgrade;
 
 use std::time::{Duration, Instant};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use proto_contracts::control::Event;
+use proto_contracts::control::{Event, TrafficSettings};
 use proto_contracts::{AffinityKey, ErrorCode};
 use serde_json::Value;
 
@@ -240,6 +240,14 @@ fn every_response_has_exactly_the_documented_fields() {
     let scale = "/control/v1/lab/pools/{pool}/scale";
     let three = Request::new("PUT", &target(scale)).json("{\"instances\":3}");
     check(scale, "put", &gateway.change(three));
+    // Without a driver. With one they are tested in `traffic.rs`.
+    let traffic = "/control/v1/traffic";
+    check(traffic, "get", &gateway.request(Request::get(traffic)));
+    let settings = serde_json::to_string(&TrafficSettings::default()).expect("JSON");
+    let drive = |body: &str| gateway.change(Request::new("PUT", traffic).json(body));
+    check(traffic, "put", &drive(&settings));
+    check(traffic, "put", &drive("{}"));
+    check(traffic, "delete", &gateway.change(Request::new("DELETE", traffic)));
     let openapi = "/control/v1/openapi.json";
     check(openapi, "get", &gateway.request(Request::get(openapi)));
     // The event stream is tested below.

@@ -21,6 +21,9 @@ use crate::eventually;
 /// The token that changes must present.
 pub(crate) const TOKEN: &str = "a-token-for-tests-alone";
 
+/// The token of a traffic driver.
+pub(crate) const DRIVER_TOKEN: &str = "a-token-of-a-driver";
+
 /// A path of the stateless pool.
 pub(crate) const INFO: &str = "/api/v1/stateless/info";
 /// The path that creates sessions.

@@ -28,6 +28,8 @@ pub(crate) enum Component {
     SecondGateway,
     /// The edge proxy.
     Nginx,
+    /// The traffic driver, if the plan has one.
+    Driver,
     Prometheus,
     /// A Prometheus exporter for a third-party server.
     Exporter(Exporter),
@@ -65,6 +67,7 @@ impl Component {
             Self::Instance(PoolName::Stateless, _) => Some("stateless-svc"),
             Self::Instance(PoolName::Stateful, _) => Some("stateful-svc"),
             Self::Gateway | Self::SecondGateway => Some("gateway"),
+            Self::Driver => Some("loadtest"),
             Self::Postgres
             | Self::PostgresReplica
             | Self::RedisSessions
@@ -91,6 +94,7 @@ impl fmt::Display for Component {
             Self::Gateway => f.write_str("gateway"),
             Self::SecondGateway => f.write_str("gateway-2"),
             Self::Nginx => f.write_str("nginx"),
+            Self::Driver => f.write_str("driver"),
             Self::Prometheus => f.write_str("prometheus"),
             Self::Exporter(Exporter::Redis) => f.write_str("redis-exporter"),
             Self::Exporter(Exporter::Postgres) => f.write_str("postgres-exporter"),
@@ -115,6 +119,7 @@ impl FromStr for Component {
             Self::Gateway,
             Self::SecondGateway,
             Self::Nginx,
+            Self::Driver,
             Self::Prometheus,
         ];
         let mut singles = singles.into_iter().chain(Exporter::ALL.map(Self::Exporter));
@@ -151,6 +156,7 @@ mod tests {
             Component::Gateway,
             Component::SecondGateway,
             Component::Nginx,
+            Component::Driver,
             Component::Prometheus,
             Component::Exporter(Exporter::Redis),
             Component::Exporter(Exporter::Nginx),

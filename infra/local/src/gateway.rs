@@ -193,6 +193,11 @@ pub(crate) fn launch_at(
         let page = settings.class.url(settings.ports.class);
         env.push(("CLASS_URL".to_owned(), format!("{page}#{}", settings.class_code).into()));
     }
+    if settings.driver {
+        let token = settings.secrets.driver_token.expose_secret().into();
+        env.push(("GATEWAY_DRIVER".to_owned(), loopback(settings.ports.driver).to_string().into()));
+        env.push(("DRIVER_TOKEN".to_owned(), token));
+    }
     env.extend(settings.extra_env(Component::Gateway));
     Ok(Launch {
         program: settings.builds.binary("gateway")?,

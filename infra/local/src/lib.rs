@@ -25,6 +25,7 @@ mod builds;
 mod class;
 mod cli;
 mod component;
+mod driver;
 mod error;
 mod exporters;
 mod gateway;

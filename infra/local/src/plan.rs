@@ -34,6 +34,7 @@ pub struct Plan {
     pub(crate) health_interval: Duration,
     pub(crate) lenient_gateway: bool,
     pub(crate) lab: bool,
+    pub(crate) driver: bool,
     pub(crate) class: Classroom,
     pub(crate) small_disk: Option<u32>,
     pub(crate) env: Vec<(String, String, OsString)>,
@@ -63,6 +64,7 @@ impl Plan {
             health_interval: Duration::from_secs(1),
             lenient_gateway: false,
             lab: false,
+            driver: false,
             class: Classroom::default(),
             small_disk: None,
             env: Vec::new(),
@@ -164,6 +166,12 @@ impl Plan {
     /// Lets clients pick the strategy of a request by `X-Routing-Strategy`.
     pub fn open_lab(mut self) -> Self {
         self.lab = true;
+        self
+    }
+
+    /// With a traffic driver, which the gateways' control planes start and stop.
+    pub fn with_driver(mut self) -> Self {
+        self.driver = true;
         self
     }
 

@@ -11,7 +11,7 @@ const STEP: usize = 500;
 /// The highest ends below the blocks of [`Ports::reserve`](crate::Ports::reserve).
 const OFFSETS: std::ops::RangeInclusive<u16> = 1_000..=10_000;
 /// The first port of each kind.
-const TRIED: [u16; 11] = [8000, 8001, 8002, 8004, 8090, 8101, 8201, 8379, 8380, 8432, 8443];
+const TRIED: [u16; 12] = [8000, 8001, 8002, 8003, 8004, 8090, 8101, 8201, 8379, 8380, 8432, 8443];
 
 /// An offset for `local-stack up --port-offset`, reserved among tests until it is dropped.
 #[derive(Debug)]

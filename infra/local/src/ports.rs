@@ -35,6 +35,8 @@ pub struct Ports {
     pub second_control: u16,
     /// The stack's agent.
     pub agent: u16,
+    /// The traffic driver.
+    pub driver: u16,
     /// Prometheus.
     pub prometheus: u16,
     /// The exporters, for Prometheus.
@@ -62,11 +64,11 @@ pub struct Ports {
 /// The ports of all blocks, below Linux's default range of ephemeral ports.
 const BLOCKS: RangeInclusive<u16> = 20_000..=31_999;
 /// Ports of one block.
-const BLOCK: u16 = 81;
+const BLOCK: u16 = 82;
 /// Instances of one pool that fit into a block.
 const POOL: u16 = 22;
 /// Single ports at the start of a block.
-const SINGLES: u16 = 17;
+const SINGLES: u16 = 18;
 /// Servers of a replicated or clustered Redis, at most.
 const NODES: u16 = 6;
 /// Sentinels of one Redis.
@@ -86,6 +88,7 @@ impl Ports {
             second_gateway: at(8004),
             second_control: at(8005),
             agent: at(8002),
+            driver: at(8003),
             prometheus: at(8090),
             exporters: at(8091)..=at(8093),
             redis_sessions: at(8379),
@@ -153,6 +156,7 @@ impl Ports {
             exporters: first + 12..=first + 14,
             postgres_replica: first + 15,
             class: first + 16,
+            driver: first + 17,
             redis_nodes: nodes..=buses - 1,
             redis_buses: buses..=sentinels - 1,
             sentinels: sentinels..=stateless - 1,
@@ -253,6 +257,7 @@ mod tests {
             for port in pools.chain(redis).chain([
                 ports.https,
                 ports.class,
+                ports.driver,
                 ports.http,
                 ports.gateway,
                 ports.control,

@@ -16,6 +16,8 @@ pub(crate) struct Secrets {
     pub(crate) control_token: SecretString,
     /// Token that instances require of a gateway that drains them.
     pub(crate) instance_token: SecretString,
+    /// Token of the traffic driver.
+    pub(crate) driver_token: SecretString,
     /// The services' password for PostgreSQL.
     pub(crate) database_password: SecretString,
     /// Key from which the stateful instances derive session ids.
@@ -30,6 +32,7 @@ impl Secrets {
         Ok(Self {
             control_token: load_or_make(&control_token_file(state))?,
             instance_token: load_or_make(&state.join("instance.token"))?,
+            driver_token: load_or_make(&state.join("driver.token"))?,
             database_password: load_or_make(&state.join("postgres.password"))?,
             session_id_secret: load_or_make(&state.join("session-id.secret"))?,
             idempotency_secret: load_or_make(&state.join("idempotency.secret"))?,

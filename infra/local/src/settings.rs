@@ -55,6 +55,7 @@ pub(crate) struct Settings {
     pub(crate) health_interval: Duration,
     pub(crate) lenient_gateway: bool,
     pub(crate) lab: bool,
+    pub(crate) driver: bool,
     pub(crate) class: Classroom,
     /// The code of the room, new at each start.
     pub(crate) class_code: String,
@@ -123,6 +124,7 @@ impl Settings {
             health_interval: plan.health_interval,
             lenient_gateway: plan.lenient_gateway,
             lab: plan.lab,
+            driver: plan.driver,
             class: plan.class,
             class_code: class::new_code(),
             stateful_binary: plan.stateful_binary,

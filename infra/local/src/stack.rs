@@ -46,7 +46,7 @@ const LEVELS: [Extent; 5] =
 ///
 /// Names of components: `postgres` (and `postgres-replica`), `redis-sessions` (or
 /// `redis-sessions-1` …, `sentinel-1` …), `redis-cache`, `stateless-1` …, `stateful-1` …, `gateway`
-/// (and `gateway-2`), `nginx`, `prometheus`.
+/// (and `gateway-2`), `nginx`, `driver`, `prometheus`.
 pub struct Stack {
     settings: Arc<Settings>,
     control: Control,
@@ -129,6 +129,9 @@ impl Stack {
         }
         if settings.extent >= Extent::Edge {
             plan(Component::Nginx, settings.ports.https);
+        }
+        if settings.driver {
+            plan(Component::Driver, settings.ports.driver);
         }
         if settings.extent >= Extent::Monitoring {
             plan(Component::Prometheus, settings.ports.prometheus);
@@ -341,6 +344,7 @@ fn level_of(component: Component) -> Extent {
         Component::Instance(..) => Extent::Services,
         Component::Gateway | Component::SecondGateway => Extent::Gateway,
         Component::Nginx => Extent::Edge,
-        Component::Prometheus | Component::Exporter(_) => Extent::Monitoring,
+        // It begins when all is there, and ends before what it loads.
+        Component::Driver | Component::Prometheus | Component::Exporter(_) => Extent::Monitoring,
     }
 }

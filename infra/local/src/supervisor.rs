@@ -59,6 +59,9 @@ pub(crate) struct Options {
     /// Whether clients may override a request's strategy.
     #[arg(long)]
     pub(crate) lab: bool,
+    /// With the traffic driver.
+    #[arg(long)]
+    pub(crate) driver: bool,
     /// The classroom.
     #[command(flatten)]
     pub(crate) class: Classroom,
@@ -154,6 +157,7 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
         .progress(Arc::new(note));
     let plan = if options.replica { plan.with_replica() } else { plan };
     let plan = if options.lab { plan.open_lab() } else { plan };
+    let plan = if options.driver { plan.with_driver() } else { plan };
     let plan = match &options.otlp {
         Some(collector) => plan.traces_to(collector),
         None => plan,

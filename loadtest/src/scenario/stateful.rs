@@ -149,7 +149,7 @@ fn read<T: DeserializeOwned>(response: &Response) -> Result<T, ErrorKind> {
 }
 
 /// The affinity cookie of the response, as the client sends it.
-fn affinity_cookie(response: &Response) -> Option<HeaderValue> {
+pub(crate) fn affinity_cookie(response: &Response) -> Option<HeaderValue> {
     response.headers.get_all(SET_COOKIE).iter().find_map(|cookie| {
         let pair = cookie.as_bytes().split(|&byte| byte == b';').next()?;
         let value = pair.strip_prefix(COOKIE_NAME.as_bytes())?;

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::{
     AddInstance, ChangeInstance, Class, DrainInstance, Event, EventsQuery, ExplainQuery,
     Explanation, Instance, InstanceAdded, Lab, LabAction, LabScale, Pools, Reloaded, RemoveQuery,
-    SetStrategy, StrategySet,
+    SetStrategy, StrategySet, Traffic, TrafficSettings,
 };
 use crate::error::ErrorCode;
 use crate::openapi::{self, About, Caller, Details, header, table};
@@ -59,6 +59,11 @@ table! {
         "/control/v1/lab/pools/{pool}/scale" {
             scale_in_lab: Put SCALE_IN_LAB;
         }
+        "/control/v1/traffic" {
+            traffic: Get GET_TRAFFIC;
+            drive_traffic: Put DRIVE_TRAFFIC;
+            stop_traffic: Delete STOP_TRAFFIC;
+        }
         "/control/v1/openapi.json" {
             openapi: Get GET_OPENAPI;
         }
@@ -70,6 +75,7 @@ const INSTANCES: &str = "Instances";
 const CLASS: &str = "Class";
 const GATEWAY: &str = "Gateway";
 const LAB: &str = "Lab";
+const TRAFFIC: &str = "Traffic";
 
 const INSTANCE: &str = r#"{"name": "stateful-1", "addr": "127.0.0.1:8201", "state": "healthy",
     "version": "0.1.0", "in_flight": 3, "streams": 1, "requests": 4711, "connect_failures": 0,
@@ -249,6 +255,40 @@ const SCALE_IN_LAB: Details = change_in_lab("Set the number of a pool's instance
     .body::<LabScale>(r#"{"instances": 4}"#)
     .fails_with(&[ErrorCode::PoolNotFound]);
 
+const TRAFFIC_EXAMPLE: &str = r#"{"driver": true, "running": true,
+    "settings": {"clients": 20, "stateless_percent": 30, "reads_percent": 70, "think_time_ms": 250,
+                 "clients_per_address": 1, "cookie_jar": true},
+    "sessions": 20, "pools": [
+    {"pool": "stateless", "requests_per_s": 24.2, "requests": 1452, "failures": []},
+    {"pool": "stateful", "requests_per_s": 55.8, "requests": 3348, "failures": [
+        {"kind": "session_not_found", "count": 7}]}]}"#;
+
+const GET_TRAFFIC: Details = Details::new(TRAFFIC, "Show the traffic of the driver")
+    .described_as("Without a driver (`[control] driver`), `driver` is false and nothing runs.")
+    .returns::<Traffic>(200, "Settings and what was measured.", TRAFFIC_EXAMPLE)
+    .fails_with(&[ErrorCode::UpstreamFailed]);
+
+/// A change that the driver makes; 404 without one (`[control] driver`).
+const fn change_of_traffic(summary: &'static str) -> Details {
+    change(TRAFFIC, summary)
+        .returns::<Traffic>(200, "The traffic after it.", TRAFFIC_EXAMPLE)
+        .fails_with(&[ErrorCode::NotFound, ErrorCode::UpstreamFailed])
+}
+
+const DRIVE_TRAFFIC: Details = change_of_traffic("Start the traffic, or change it")
+    .described_as(
+        "All settings at once. Clients that run take them over with their next request. 404 without \
+         a driver.",
+    )
+    .body::<TrafficSettings>(
+        r#"{"clients": 20, "stateless_percent": 30, "reads_percent": 70, "think_time_ms": 250,
+            "clients_per_address": 1, "cookie_jar": true}"#,
+    );
+
+const STOP_TRAFFIC: Details = change_of_traffic("Stop the traffic").described_as(
+    "The clients delete their sessions. Without traffic it has no effect. 404 without a driver.",
+);
+
 const GET_OPENAPI: Details =
     Details::new(GATEWAY, "Read this document").returns_any("OpenAPI 3.1.");
 
@@ -268,6 +308,7 @@ pub fn document() -> Value {
             (CLASS, "The people of a class, by nickname."),
             (GATEWAY, "The gateway itself."),
             (LAB, "Processes of a local stack, by its agent; absent in production."),
+            (TRAFFIC, "Clients that a driver simulates, `loadtest drive`; absent in production."),
         ],
         path_parameters: &[
             ("pool", "Which pool.", SchemaGenerator::subschema_for::<PoolName>, "stateful"),

@@ -12,9 +12,10 @@ use super::{ConfigError, Env};
 /// The variables that hold secrets. Each may be a file instead, named by `…_FILE` as in the
 /// official database images: a file does not appear in `docker inspect` and is not inherited by
 /// children.
-pub const SECRETS: [&str; 10] = [
+pub const SECRETS: [&str; 11] = [
     "AGENT_TOKEN",
     "CONTROL_TOKEN",
+    "DRIVER_TOKEN",
     "INSTANCE_TOKEN",
     "SESSION_REDIS_URL",
     "CACHE_REDIS_URL",
@@ -27,6 +28,7 @@ pub const SECRETS: [&str; 10] = [
 const FILES: [&str; SECRETS.len()] = [
     "AGENT_TOKEN_FILE",
     "CONTROL_TOKEN_FILE",
+    "DRIVER_TOKEN_FILE",
     "INSTANCE_TOKEN_FILE",
     "SESSION_REDIS_URL_FILE",
     "CACHE_REDIS_URL_FILE",

@@ -13,7 +13,7 @@ use proto_contracts::control::Strategy;
 use tokio::sync::oneshot;
 
 use crate::eventually;
-use crate::testbed::{Signal, TOKEN, TestGateway};
+use crate::testbed::{DRIVER_TOKEN, Signal, TOKEN, TestGateway};
 use crate::upstream::{INSTANCE_TOKEN, Upstream};
 
 /// Longer than all tests together. Pingora's threads sleep for this long after `run` has returned,
@@ -49,6 +49,7 @@ pub(crate) struct Setup {
     token: Option<&'static str>,
     jwt_public_key: Option<String>,
     class_url: Option<&'static str>,
+    driver: Option<SocketAddr>,
 }
 
 impl Setup {
@@ -76,6 +77,7 @@ impl Setup {
             token: Some(TOKEN),
             jwt_public_key: None,
             class_url: None,
+            driver: None,
         }
     }
 
@@ -216,6 +218,12 @@ impl Setup {
         self
     }
 
+    /// A traffic driver at this address, which requires [`DRIVER_TOKEN`].
+    pub(crate) fn driver(mut self, addr: SocketAddr) -> Self {
+        self.driver = Some(addr);
+        self
+    }
+
     pub(super) fn toml(&self) -> String {
         let list = |addrs: &[SocketAddr]| {
             format!("{:?}", addrs.iter().map(ToString::to_string).collect::<Vec<_>>())
@@ -262,13 +270,15 @@ impl Setup {
         let folder = tempfile::tempdir().expect("a folder");
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, self.toml()).expect("writes");
-        let (deployment, class_url) = (self.deployment, self.class_url);
+        let (deployment, class_url, driver) = (self.deployment, self.class_url, self.driver);
         let (token, key, state_file) =
             (self.token, self.jwt_public_key.clone(), self.state_file.clone());
         let source = Source::new(file, move |name: &str| match name {
             "CONTROL_TOKEN" => token.map(str::to_owned),
             "JWT_PUBLIC_KEY" => key.clone(),
             "CLASS_URL" => class_url.map(str::to_owned),
+            "GATEWAY_DRIVER" => driver.map(|addr| addr.to_string()),
+            "DRIVER_TOKEN" => driver.map(|_| DRIVER_TOKEN.to_owned()),
             "DEPLOYMENT" => deployment.map(str::to_owned),
             "INSTANCE_TOKEN" => Some(INSTANCE_TOKEN.to_owned()),
             "GATEWAY_STATE_FILE" => state_file.as_ref().map(|path| path.display().to_string()),

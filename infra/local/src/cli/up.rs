@@ -23,8 +23,9 @@ const POLL_INTERVAL: Duration = Duration::from_millis(50);
 /// How long a supervisor may hold its lock without responding, while it starts or exits.
 const SUPERVISOR_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The component that `--replica` adds.
+/// The components that `--replica` and `--driver` add.
 const REPLICA: &str = "postgres-replica";
+const DRIVER: &str = "driver";
 
 /// Arguments of `up`. Omitted ones keep their running value, or take their default.
 #[derive(clap::Args)]
@@ -56,6 +57,9 @@ pub(super) struct UpArgs {
     /// Let clients override a request's strategy by X-Routing-Strategy, for teaching.
     #[arg(long)]
     lab: bool,
+    /// With the traffic driver, which the board starts and stops. Needs the binary loadtest.
+    #[arg(long)]
+    driver: bool,
     #[command(flatten)]
     class: Classroom,
 }
@@ -106,6 +110,7 @@ async fn start_and_show(state: &Path, wanted: &UpArgs) -> Result<Started> {
         port_offset: wanted.port_offset.unwrap_or(0),
         otlp: wanted.otlp.clone(),
         lab: wanted.lab,
+        driver: wanted.driver,
         class: wanted.class.clone(),
     };
     let log = supervisor::log_file(state);
@@ -198,9 +203,12 @@ fn difference(status: &StackStatus, wanted: &UpArgs) -> Option<(&'static str, St
         if status.urls.second.is_some() { Gateways::Two } else { Gateways::One }.as_str();
     let running_class = u8::from(status.urls.class.is_some()).to_string();
     let running_lab = u8::from(status.lab).to_string();
-    let has_replica = status.components.iter().any(|component| component.name == REPLICA);
+    let has = |name| {
+        u8::from(status.components.iter().any(|component| component.name == name)).to_string()
+    };
     let settings = [
-        ("REPLICA", u8::from(has_replica).to_string(), wanted.replica.then(|| "1".to_owned())),
+        ("REPLICA", has(REPLICA), wanted.replica.then(|| "1".to_owned())),
+        ("DRIVER", has(DRIVER), wanted.driver.then(|| "1".to_owned())),
         ("STORE", status.store.clone(), wanted.store.map(|store| store.as_str().to_owned())),
         ("REDIS", status.redis.clone(), wanted.redis.map(|redis| redis.as_str().to_owned())),
         (
@@ -236,6 +244,7 @@ fn start(state: &Path, options: &Options, output: File) -> Result<Child> {
     command.arg(format!("--gateways={}", options.gateways.as_str()));
     command.args(options.replica.then_some("--replica"));
     command.args(options.lab.then_some("--lab"));
+    command.args(options.driver.then_some("--driver"));
     command.args(options.class.to_args());
     command.args(options.otlp.iter().map(|collector| format!("--otlp={collector}")));
     command.stdin(Stdio::null()).stdout(output.try_clone()?).stderr(output);
@@ -329,6 +338,7 @@ mod tests {
             ("--lab", "LAB", "0", "1"),
             ("--replica", "REPLICA", "0", "1"),
             ("--class", "CLASS", "0", "1"),
+            ("--driver", "DRIVER", "0", "1"),
         ] {
             let expected = Some((name, running.to_owned(), value.to_owned()));
             assert_eq!(difference(&status, &wanted(&["--stateful=7", option])), expected);

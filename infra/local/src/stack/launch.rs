@@ -16,7 +16,7 @@ use crate::ports::{self, loopback};
 use crate::process::{Launch, Process, lock};
 use crate::ready::{self, Probe};
 use crate::topology::Topology;
-use crate::{exporters, gateway, nginx, postgres, prometheus, redis, services};
+use crate::{driver, exporters, gateway, nginx, postgres, prometheus, redis, services};
 
 /// Limit for a graceful stop; then the component is killed.
 const STOP_TIMEOUT: Duration = Duration::from_secs(15);
@@ -195,6 +195,7 @@ impl Stack {
                 gateway::launch(&settings, component, &members)
             }
             Component::Nginx => nginx::launch(&settings),
+            Component::Driver => driver::launch(&settings),
             Component::Prometheus => prometheus::launch(&settings),
             Component::Exporter(exporter) => exporters::launch(&settings, exporter),
         });
@@ -224,7 +225,7 @@ impl Stack {
                 url: health_url("http", port),
                 instance: Some(component),
             }),
-            Component::Gateway | Component::SecondGateway => Ok(Probe::Http {
+            Component::Gateway | Component::SecondGateway | Component::Driver => Ok(Probe::Http {
                 client: http::internal()?,
                 url: health_url("http", port),
                 instance: None,

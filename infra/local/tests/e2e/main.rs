@@ -39,6 +39,7 @@ mod spread;
 mod sticky;
 mod strategy;
 mod traces;
+mod traffic;
 mod until;
 
 use std::time::Duration;

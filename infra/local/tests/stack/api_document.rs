@@ -22,7 +22,8 @@ struct Shown {
 #[test]
 fn the_commands_of_the_api_document_print_what_it_shows() -> Result<()> {
     let installation = Installation::new()?;
-    installation.up()?;
+    let offset = format!("--port-offset={}", installation.offset);
+    installation.succeed(&["up", "--stateless=1", "--stateful=2", "--driver", &offset])?;
     // The second one relies on nothing of the first.
     for document in ["docs/API.md", "docs/MIGRATION.md"] {
         run(document, &installation)?;
@@ -48,7 +49,7 @@ fn run(document: &str, installation: &Installation) -> Result<()> {
         writeln!(script, "line={line}\n{{ {command}\n}} > '{}'", output.display())?;
     }
     script = script.replace(".local/", &format!("{}/", installation.state().display()));
-    for port in [8380, 8432, 8443] {
+    for port in [8001, 8380, 8432, 8443] {
         script = script.replace(&format!(":{port}"), &format!(":{}", port + installation.offset));
     }
     let script = format!("trap 'echo \"{document}, line $line\" >&2' ERR\n{script}");

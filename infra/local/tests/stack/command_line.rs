@@ -238,7 +238,14 @@ async fn up_again_is_quick_and_down_leaves_nothing() -> Result<()> {
     // No log contains a secret.
     for log in fs::read_dir(installation.state().join("logs"))?.flatten() {
         let text = fs::read_to_string(log.path())?;
-        for file in ["control.token", "agent.token", "postgres.password", "metrics.password"] {
+        let secrets = [
+            "control.token",
+            "agent.token",
+            "driver.token",
+            "postgres.password",
+            "metrics.password",
+        ];
+        for file in secrets {
             let secret = fs::read_to_string(installation.state().join(file))?;
             assert!(!text.contains(secret.trim()), "{file} in {}", log.path().display());
         }

@@ -4,6 +4,7 @@ mod agent;
 mod api_document;
 mod command_line;
 mod data;
+mod driver;
 mod full_disk;
 mod lab;
 mod monitoring;

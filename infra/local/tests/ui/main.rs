@@ -30,6 +30,7 @@ async fn pages_work_in_a_browser() -> Result<()> {
         .stateless(2)
         .health_interval(Duration::from_secs(1))
         .with_nginx()
+        .with_driver()
         .class(Classroom {
             is_open: true,
             listen: Ipv4Addr::LOCALHOST.into(),
