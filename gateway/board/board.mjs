@@ -4,6 +4,7 @@ import { draw } from './canvas.mjs';
 import * as charts from './charts.mjs';
 import * as classroom from './class.mjs';
 import * as controls from './controls.mjs';
+import * as conversation from './conversation.mjs';
 import * as inspector from './inspector.mjs';
 import { legend, update } from './panels.mjs';
 import { at, isMoving, scene } from './scene.mjs';
@@ -125,10 +126,15 @@ const updateClass = classroom.mount({
   missed: find('class-missed'), enlarge: find('class-enlarge'), reset: find('class-reset'), large: find('class-large'),
   cards: page.instances.stateful,
 }, { show: (key) => inspect.show(key), report: (text) => { find('failure').textContent = text; } });
+const report = (text) => { find('failure').textContent = text; };
+const showConversation = conversation.mount(
+  { panel: find('conversation'), form: find('conversation-form'), list: find('exchanges') },
+  { show: (key) => inspect.show(key), report },
+);
 traffic.mount({
   panel: find('traffic'), form: find('traffic-form'), fields: find('traffic-fields'), state: find('traffic-state'),
   figures: find('traffic-figures'), stop: find('traffic-stop'),
-}, { report: (text) => { find('failure').textContent = text; } });
+}, { report, found: showConversation });
 const updateCharts = charts.mount(find('charts'));
 theme();
 new ResizeObserver(() => { measure(); drawn = false; }).observe(page.stage);

@@ -41,8 +41,8 @@ export function figuresOf({ pools }) {
 /** What a field of the form holds, as a setting. */
 export const valueOf = (field) => (field.type === 'checkbox' ? field.checked : Number(field.value));
 
-/** Keeps the panel up to date while `isOpen`; `report` shows a failure. */
-export function mount({ panel, form, fields, state, figures, stop }, { report }) {
+/** Keeps the panel up to date while the controls are unlocked. `report` shows a failure, `found` is told whether there is a driver. */
+export function mount({ panel, form, fields, state, figures, stop }, { report, found }) {
   const [start] = form.querySelectorAll('button');
   let known = null;
   let isAbsent = false;
@@ -90,6 +90,7 @@ export function mount({ panel, form, fields, state, figures, stop }, { report })
   function show(traffic) {
     known = traffic;
     panel.hidden = !traffic;
+    found(Boolean(traffic));
     if (!traffic) return;
     if (!edited) fill(traffic.settings);
     const text = stateOf(traffic);

@@ -6,6 +6,7 @@
 mod backend;
 mod board;
 mod class;
+mod conversation;
 mod drain;
 mod endpoints;
 mod events;

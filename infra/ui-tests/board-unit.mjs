@@ -5,6 +5,7 @@ import { describe, it } from 'node:test';
 import { ceiling, memoryShare, path } from '../../gateway/board/charts.mjs';
 import { modules, places, told } from '../../gateway/board/class.mjs';
 import { changesOf, strategiesOf } from '../../gateway/board/controls.mjs';
+import { keyOf, reason, title } from '../../gateway/board/conversation.mjs';
 import * as lab from '../../gateway/board/lab.mjs';
 import { bars, effect, nextName } from '../../gateway/board/inspector.mjs';
 import { membersOf, moved, ranking, sampleKeys } from '../../gateway/board/rendezvous.mjs';
@@ -312,5 +313,22 @@ describe('the traffic in words', () => {
   it('has a field for each setting, and nothing else', () => {
     assert.deepEqual(FIELDS.map(([name]) => name).sort(), Object.keys(settings).sort());
     assert.deepEqual([{ type: 'range', value: '7' }, { type: 'checkbox', checked: false }].map(valueOf), [7, false]);
+  });
+});
+
+describe('an exchange in words', () => {
+  const headers = (value) => [{ name: 'x-served-by', value: 'stateful-1' }, { name: 'x-affinity', value }];
+
+  it('says how it ended, why it was routed so, and by which key', () => {
+    const exchanged = { method: 'GET', path: '/x', status: 200, duration_ms: 1.234 };
+    assert.equal(title(exchanged), 'GET /x: 200 after 1.2 ms');
+    assert.equal(title({ ...exchanged, status: undefined, failure: 'connect' }), 'GET /x: no response, connect after 1.2 ms');
+    assert.match(reason(headers('home; key=0badcafe; epoch=5f0c6e1a')), /home of its key/);
+    assert.match(reason(headers('new; key=0badcafe; epoch=5f0c6e1a')), /no key/);
+    assert.equal(reason([]), '');
+    assert.equal(reason(headers('unheard; key=0badcafe')), '');
+    assert.equal(keyOf(headers('home; key=0badcafe; epoch=5f0c6e1a')), '0badcafe');
+    assert.equal(keyOf(headers('off; epoch=5f0c6e1a')), null);
+    assert.equal(keyOf([]), null);
   });
 });

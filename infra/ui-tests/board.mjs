@@ -294,6 +294,61 @@ describe('the board', () => {
       await page.locator('#traffic').waitFor({ state: 'hidden' });
     }));
 
+  it('is a client: with a cookie jar, without, and as another person', () =>
+    visit('/', { at: control, expected: [/status of 401/] }, async (page) => {
+      await live(page);
+      assert.equal(await page.locator('#conversation').isVisible(), false, 'nothing without the token');
+      await unlock(page);
+      const newest = page.locator('#exchanges li').first();
+      const header = async (name) => newest.locator('div', { has: page.locator('dt', { hasText: new RegExp(`^${name}$`) }) }).locator('dd').innerText();
+      const say = async (text) => {
+        const before = await page.locator('#exchanges li').count();
+        await page.getByLabel('Message').fill(text);
+        await page.keyboard.press('Enter');
+        await page.waitForFunction((n) => document.querySelectorAll('#exchanges li').length > n, before);
+      };
+      await say('Hello');
+      assert.equal(await page.locator('#exchanges li').count(), 2, 'a session was created first');
+      const home = await header('x-served-by');
+      assert.match(await header('x-affinity'), /^home; key=[0-9a-f]{8}/);
+      assert.match(await header('cookie \\(sent\\)'), /^affinity=/);
+      await say('Do you remember me?');
+      assert.equal(await header('x-served-by'), home);
+      // Without the jar, each write is a stranger's.
+      await page.getByLabel('with a cookie jar').uncheck();
+      await say('And now?');
+      assert.match(await header('x-affinity'), /^new; /);
+      assert.equal(await newest.locator('dt', { hasText: 'cookie (sent)' }).count(), 0);
+      await page.getByRole('button', { name: 'Read the session' }).click();
+      await page.locator('#exchanges li', { hasText: 'GET /api/v1/stateful/sessions/<session ' }).first().waitFor();
+      assert.match(await header('x-affinity'), /^home; /, 'its path has the key');
+      await page.getByLabel('with a cookie jar').check();
+      const address = await header('x-forwarded-for \\(sent\\)');
+      await page.getByLabel('Person').selectOption('B');
+      await say('<b>Hello</b>');
+      assert.match(await newest.locator('.title').innerText(), /^B: POST/);
+      assert.notEqual(await header('x-forwarded-for \\(sent\\)'), address);
+      assert.equal(await page.locator('#exchanges b').count(), 0, 'markup stays text');
+      await newest.getByRole('button', { name: /Where does [0-9a-f]{8} go/ }).click();
+      await page.locator('.ranking li').first().waitFor();
+      const text = await page.locator('#exchanges').innerText();
+      assert.doesNotMatch(text, /[0-9a-f]{8}-[0-9a-f]{32}/, 'the id of a session is no news');
+      await assertAccessible(page);
+      await assertFits(page);
+      await screenshot(page, 'board-client');
+      for (const person of ['A', 'B']) {
+        await page.getByLabel('Person').selectOption(person);
+        await page.getByRole('button', { name: 'End the session' }).click();
+        await page.locator('#exchanges li', { hasText: `${person}: DELETE` }).first().waitFor();
+        assert.match(await newest.locator('.title').innerText(), /: 204 /);
+      }
+      await page.getByRole('button', { name: 'Read the session' }).click();
+      await page.locator('#failure', { hasText: 'B has no session' }).waitFor();
+      await page.evaluate(() => sessionStorage.setItem('control-token', 'wrong-token-of-nobody'));
+      await page.getByRole('button', { name: 'Stateless request' }).click();
+      await page.locator('#failure', { hasText: 'CONTROL_TOKEN' }).waitFor();
+    }));
+
   for (const scheme of SCHEMES) {
     it(`shows the controls on a phone, too: ${scheme}`, () =>
       visit('/', { at: control, scheme, viewport: SIZES.phone }, async (page) => {

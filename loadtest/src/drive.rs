@@ -1,11 +1,13 @@
 //! The traffic driver: clients whose number and behaviour are changed while they run, by an HTTP
 //! API that the gateway's control plane passes on to.
 //!
-//! `driver` holds the settings, `clients` obey them, `tally` counts, `api` serves.
+//! `driver` holds the settings, `clients` obey them, `tally` counts, `api` serves. In a
+//! `conversation`, somebody sends single requests.
 
 mod api;
 pub mod args;
 mod clients;
+mod conversation;
 mod driver;
 mod metrics;
 mod tally;
@@ -42,6 +44,7 @@ pub(crate) async fn drive(plan: DrivePlan) -> Result<()> {
     clients::spawn(&driver);
     let release = async move {
         driver.stop().await;
+        driver.people.leave(&driver.target).await;
         Ok::<_, Infallible>(())
     };
     Ok(server.on_stop(release).run_until_stopped().await?)

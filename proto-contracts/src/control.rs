@@ -2,6 +2,7 @@
 
 mod changes;
 mod class;
+mod conversation;
 mod events;
 mod explain;
 mod lab;
@@ -15,6 +16,9 @@ pub use changes::{
     SetStrategy, StrategySet,
 };
 pub use class::{Class, INSTANCE_CLASS_PATH, InstanceClass, Person, Served};
+pub use conversation::{
+    Conversation, ConversationAct, Converse, DRIVER_CONVERSATION_PATH, Exchanged, Header, Speaker,
+};
 pub use events::{Event, EventTypes, EventsQuery, Routed};
 pub use explain::{
     AssumedWeight, Change, ExplainQuery, Explanation, Flow, InvalidAssumedWeight, Move, Ranked,

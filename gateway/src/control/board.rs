@@ -45,6 +45,7 @@ files! {
     "/board/canvas.mjs" = "canvas.mjs" SCRIPT,
     "/board/charts.mjs" = "charts.mjs" SCRIPT,
     "/board/class.mjs" = "class.mjs" SCRIPT,
+    "/board/conversation.mjs" = "conversation.mjs" SCRIPT,
     "/board/controls.mjs" = "controls.mjs" SCRIPT,
     "/board/inspector.mjs" = "inspector.mjs" SCRIPT,
     "/board/lab.mjs" = "lab.mjs" SCRIPT,

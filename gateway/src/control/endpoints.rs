@@ -6,7 +6,8 @@ use service_kit::routes::{handler, mount_paths};
 use actix_web::web::ServiceConfig;
 
 use crate::control::{
-    board, class, drain, events, explain, instances, lab, openapi, pools, reload, traffic,
+    board, class, conversation, drain, events, explain, instances, lab, openapi, pools, reload,
+    traffic,
 };
 
 /// Mounts everything that the control plane serves besides health and metrics.
@@ -31,6 +32,7 @@ pub(super) fn mount(app: &mut ServiceConfig) {
         traffic: handler(traffic::show),
         drive_traffic: handler(traffic::drive),
         stop_traffic: handler(traffic::stop),
+        converse: handler(conversation::converse),
         openapi: handler(openapi::document),
     };
     mount_paths(app, handlers.into_paths());

@@ -12,6 +12,7 @@ mod board;
 mod bounded_load;
 mod class;
 mod control;
+mod conversation;
 mod cors;
 mod ctl;
 mod deadlines;

@@ -248,6 +248,10 @@ fn every_response_has_exactly_the_documented_fields() {
     check(traffic, "put", &drive(&settings));
     check(traffic, "put", &drive("{}"));
     check(traffic, "delete", &gateway.change(Request::new("DELETE", traffic)));
+    let converse = "/control/v1/conversation";
+    for body in [r#"{"person":"A","act":"read","cookie_jar":true}"#, "{}"] {
+        check(converse, "post", &gateway.change(Request::new("POST", converse).json(body)));
+    }
     let openapi = "/control/v1/openapi.json";
     check(openapi, "get", &gateway.request(Request::get(openapi)));
     // The event stream is tested below.

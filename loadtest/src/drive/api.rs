@@ -4,14 +4,17 @@ use actix_web::dev::ServiceRequest;
 use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderValue};
 use actix_web::{HttpResponse, web};
-use proto_contracts::control::{DRIVER_TRAFFIC_PATH, TrafficSettings};
+use proto_contracts::control::{
+    Converse, DRIVER_CONVERSATION_PATH, DRIVER_TRAFFIC_PATH, TrafficSettings,
+};
+use proto_contracts::openapi::Method;
 use proto_contracts::{Authority, ErrorCode};
 use secrecy::{ExposeSecret as _, SecretString};
 use service_kit::body::{Json, NoQuery};
 use service_kit::edge::Admit;
 use service_kit::problem::ApiError;
 use service_kit::response;
-use service_kit::routes::{delete, get, mount_at, put};
+use service_kit::routes::{delete, get, handler, mount_at, put};
 use service_kit::tokens::bearer_token;
 use subtle::ConstantTimeEq as _;
 
@@ -53,6 +56,7 @@ fn holds_token(request: &ServiceRequest, token: &SecretString) -> bool {
 pub(super) fn mount(app: &mut web::ServiceConfig, driver: web::Data<Driver>) {
     app.app_data(driver);
     mount_at(app, DRIVER_TRAFFIC_PATH, [get(show), put(run), delete(stop)]);
+    mount_at(app, DRIVER_CONVERSATION_PATH, [(Method::Post, handler(converse))]);
 }
 
 async fn show(_: NoQuery, driver: web::Data<Driver>) -> Result<HttpResponse, ApiError> {
@@ -75,6 +79,19 @@ async fn run(
 async fn stop(_: NoQuery, driver: web::Data<Driver>) -> Result<HttpResponse, ApiError> {
     driver.stop().await;
     response::no_store(StatusCode::OK, &driver.show())
+}
+
+async fn converse(
+    _: NoQuery,
+    driver: web::Data<Driver>,
+    Json(converse): Json<Converse>,
+) -> Result<HttpResponse, ApiError> {
+    let faults = converse.faults();
+    if !faults.is_empty() {
+        return Err(ApiError::invalid(ErrorCode::InvalidBody, faults));
+    }
+    let conversation = driver.people.act(&driver.target, &converse).await;
+    response::no_store(StatusCode::OK, &conversation)
 }
 
 #[cfg(test)]

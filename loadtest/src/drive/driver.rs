@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::drive::args::TargetUrl;
+use crate::drive::conversation::People;
 use crate::drive::metrics::DriverMetrics;
 use crate::drive::tally::Tally;
 use crate::outcome::ErrorKind;
@@ -36,6 +37,7 @@ impl Orders {
 /// The state of the driver, shared by clients and API.
 pub(super) struct Driver {
     pub(super) target: TargetUrl,
+    pub(super) people: People,
     orders: watch::Sender<Orders>,
     /// Locked for a count, or for a copy; never across an await.
     tally: Mutex<Tally>,
@@ -49,6 +51,7 @@ impl Driver {
         let orders = Orders { running: false, settings: TrafficSettings::default(), active: 0 };
         Self {
             target,
+            people: People::new(),
             orders: watch::Sender::new(orders),
             tally: Mutex::new(Tally::starting_at(Instant::now())),
             sessions: AtomicU32::new(0),

@@ -4,9 +4,9 @@ use schemars::SchemaGenerator;
 use serde_json::Value;
 
 use super::{
-    AddInstance, ChangeInstance, Class, DrainInstance, Event, EventsQuery, ExplainQuery,
-    Explanation, Instance, InstanceAdded, Lab, LabAction, LabScale, Pools, Reloaded, RemoveQuery,
-    SetStrategy, StrategySet, Traffic, TrafficSettings,
+    AddInstance, ChangeInstance, Class, Conversation, Converse, DrainInstance, Event, EventsQuery,
+    ExplainQuery, Explanation, Instance, InstanceAdded, Lab, LabAction, LabScale, Pools, Reloaded,
+    RemoveQuery, SetStrategy, StrategySet, Traffic, TrafficSettings,
 };
 use crate::error::ErrorCode;
 use crate::openapi::{self, About, Caller, Details, header, table};
@@ -63,6 +63,9 @@ table! {
             traffic: Get GET_TRAFFIC;
             drive_traffic: Put DRIVE_TRAFFIC;
             stop_traffic: Delete STOP_TRAFFIC;
+        }
+        "/control/v1/conversation" {
+            converse: Post CONVERSE;
         }
         "/control/v1/openapi.json" {
             openapi: Get GET_OPENAPI;
@@ -288,6 +291,25 @@ const DRIVE_TRAFFIC: Details = change_of_traffic("Start the traffic, or change i
 const STOP_TRAFFIC: Details = change_of_traffic("Stop the traffic").described_as(
     "The clients delete their sessions. Without traffic it has no effect. 404 without a driver.",
 );
+
+const CONVERSE: Details = change(TRAFFIC, "Be a client: send one request")
+    .described_as(
+        "As one of four people, with a cookie jar or without. The driver sends it, and shows what \
+         routing depends on. There is no other request, and no other target. 404 without a driver.",
+    )
+    .body::<Converse>(
+        r#"{"person": "A", "act": "say", "cookie_jar": true, "message": "Do you remember me?"}"#,
+    )
+    .returns::<Conversation>(
+        200,
+        "The requests that were sent, with their responses.",
+        r#"{"person": "A", "has_session": true, "exchanges": [
+            {"method": "POST", "path": "/api/v1/stateful/conversations",
+             "sent": [{"name": "cookie", "value": "affinity=0badcafe"}], "status": 201,
+             "duration_ms": 1.4, "headers": [{"name": "x-served-by", "value": "stateful-2"}],
+             "body": "{\"number\":1}"}]}"#,
+    )
+    .fails_with(&[ErrorCode::NotFound, ErrorCode::UpstreamFailed]);
 
 const GET_OPENAPI: Details =
     Details::new(GATEWAY, "Read this document").returns_any("OpenAPI 3.1.");

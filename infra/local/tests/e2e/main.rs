@@ -8,6 +8,7 @@ mod api_table;
 mod classroom;
 mod collector;
 mod configure;
+mod conversation;
 mod data;
 mod edge;
 mod edge_cache;

@@ -104,6 +104,17 @@ fn of(traffic: &Traffic, pool: PoolName) -> &PoolTraffic {
     traffic.pools.iter().find(|found| found.pool == pool).expect("both pools are listed")
 }
 
+/// The sessions with messages: of a deleted one, a mark alone is left. An instance also counts those
+/// that it has recently served for others.
+pub(crate) async fn sessions_in_redis(stack: &Stack) -> Result<u64> {
+    let mut redis = TcpStream::connect(("127.0.0.1", stack.ports().redis_sessions)).await?;
+    redis.write_all(b"KEYS session:*:messages\r\nQUIT\r\n").await?;
+    let mut reply = String::new();
+    redis.read_to_string(&mut reply).await?;
+    let count = reply.strip_prefix('*').and_then(|rest| rest.lines().next());
+    Ok(count.context(reply.clone())?.parse()?)
+}
+
 #[tokio::test]
 async fn traffic_is_started_changed_and_stopped_and_leaves_nothing() -> Result<()> {
     let stack = small_stack().stateless(2).with_driver().start().await?;
@@ -150,10 +161,10 @@ async fn traffic_is_started_changed_and_stopped_and_leaves_nothing() -> Result<(
     let all = board.traffic().await?;
     assert!(of(&all, PoolName::Stateful).failures.is_empty(), "Redis has them all: {all:?}");
 
-    assert!(board.sessions_in_redis().await? >= 8);
+    assert!(sessions_in_redis(&stack).await? >= 8);
     let stopped = board.stop().await?;
     assert!(!stopped.running && stopped.sessions == 0, "{stopped:?}");
-    assert_eq!(board.sessions_in_redis().await?, 0, "nothing is left");
+    assert_eq!(sessions_in_redis(&stack).await?, 0, "nothing is left");
     let after = of(&board.traffic().await?, PoolName::Stateful).requests;
     let at_the_instances = board.requests().await?;
     // Health checks are no requests. A client that had not stopped would send twenty.
@@ -165,18 +176,6 @@ async fn traffic_is_started_changed_and_stopped_and_leaves_nothing() -> Result<(
 }
 
 impl Board<'_> {
-    /// The sessions with messages: of a deleted one, a mark alone is left. An instance also counts
-    /// those that it has recently served for others.
-    async fn sessions_in_redis(&self) -> Result<u64> {
-        let mut redis =
-            TcpStream::connect(("127.0.0.1", self.stack.ports().redis_sessions)).await?;
-        redis.write_all(b"KEYS session:*:messages\r\nQUIT\r\n").await?;
-        let mut reply = String::new();
-        redis.read_to_string(&mut reply).await?;
-        let count = reply.strip_prefix('*').and_then(|rest| rest.lines().next());
-        Ok(count.context(reply.clone())?.parse()?)
-    }
-
     /// Waits until the instances report so many.
     async fn live_sessions_at_least(&self, count: u64) -> Result<()> {
         until("sessions at the instances", || async {
