@@ -27,6 +27,11 @@ export function changesOf(state) {
   ].filter(([label]) => label === 'Remove' || !['pending', 'duplicate_name', 'wrong_instance'].includes(state));
 }
 
+/** A change that missed other gateways, in words; nothing if it missed none. */
+export function toldOfMissed({ missed = [] }) {
+  return missed.map(({ gateway, cause }) => `Gateway ${gateway} was missed: ${cause}. Make the change again when it is back.`).join(' ');
+}
+
 export function mount({ unlock, dialog, form, input, cancel, failure, selects, adds, lists, scalers }) {
   let strategies = [];
 
@@ -49,7 +54,11 @@ export function mount({ unlock, dialog, form, input, cancel, failure, selects, a
     if (body !== undefined) headers['Content-Type'] = 'application/json';
     try {
       const response = await fetch(url, { method, headers, body: body && JSON.stringify(body) });
-      if (response.ok) return true;
+      if (response.ok) {
+        // A removal has no body.
+        report(toldOfMissed(await response.json().catch(() => ({}))));
+        return true;
+      }
       const problem = await response.json().catch(() => ({}));
       if (response.status === 401) {
         sessionStorage.removeItem(TOKEN);

@@ -36,7 +36,7 @@ use crate::resilience::{outlier, rate_limit as rate, retry_budget};
 
 pub use check::Problems;
 pub use clients::ClientLimits;
-pub use control::{Agent, Control, Driver, Room};
+pub use control::{Agent, Control, Driver, PeerName, Room};
 pub use cors::Cors;
 pub use discovery::DiscoveryConfig;
 pub use health::{HealthCheckConfig, Thresholds};
@@ -201,13 +201,14 @@ impl Config {
             (
                 "[control]",
                 format!(
-                    "{} {:?} {:?} {} {:?} {:?}",
+                    "{} {:?} {:?} {} {:?} {:?} {:?}",
                     control.listen,
                     control.metrics_listen,
                     control.allowed_hosts,
                     control.event_sample_per_s,
                     control.agent.as_ref().map(|agent| agent.addr),
                     control.driver.as_ref().map(|driver| &driver.authority),
+                    control.peers
                 ),
             ),
             ("[clients] max_connections", format!("{:?}", self.max_connections)),

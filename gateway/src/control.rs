@@ -5,6 +5,7 @@
 
 mod backend;
 mod board;
+mod changes;
 mod class;
 mod conversation;
 mod drain;
@@ -16,6 +17,8 @@ mod instances;
 mod lab;
 mod listeners;
 mod openapi;
+mod order;
+mod peers;
 mod pools;
 mod rates;
 mod reload;
@@ -46,6 +49,8 @@ use tokio::sync::{oneshot, watch};
 use crate::config::Config;
 use crate::control::backend::Backend;
 use crate::control::listeners::Listeners;
+use crate::control::order::Changes;
+use crate::control::peers::Peers;
 use crate::control::rates::RateSubscribers;
 use crate::control::state::State;
 use crate::events::Events;
@@ -157,6 +162,8 @@ impl ControlPlane {
             class: config.control.class.clone(),
             agent: config.control.agent.as_ref().map(Backend::agent).transpose()?,
             driver: config.control.driver.as_ref().map(Backend::driver).transpose()?,
+            changes: Changes::default(),
+            peers: Peers::new(config, listener.local_addr()?, metrics.registry())?,
             closing: closing.subscribe(),
         });
         let server = Server::on_guarded(

@@ -19,20 +19,21 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use http::Method;
 use proto_contracts::control::{
-    AddInstance, AssumedWeight, ChangeInstance, DrainInstance, Explanation, Instance,
-    InstanceAdded, Lasts, Pools, SetStrategy, Strategy, StrategySet,
+    AddInstance, AssumedWeight, ChangeInstance, DrainInstance, Explanation, InstanceAdded,
+    InstanceChanged, InstanceRemoved, Lasts, Pools, ReloadDone, SetStrategy, Strategy, StrategySet,
 };
 use proto_contracts::{AffinityKey, InstanceName, PoolName, Weight};
 use serde_json::Value;
 
 use client::Client;
 use error::CtlError;
-use output::print;
+use output::{at_all, print};
 use target::Target;
 
 /// Operate a running gateway over its control API.
 ///
-/// Changes need the control token, from CONTROL_TOKEN or from the file given by --token-file.
+/// Changes need the control token, from CONTROL_TOKEN or from the file given by --token-file. They
+/// apply at each gateway of the deployment; the command fails if one was missed.
 #[derive(Debug, Args)]
 pub struct Ctl {
     /// URL of the gateway's control plane.
@@ -47,6 +48,9 @@ pub struct Ctl {
     /// A file that holds the control token.
     #[arg(long, global = true, value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Change this gateway alone, not the deployment's others.
+    #[arg(long, global = true)]
+    alone: bool,
     /// Print JSON.
     #[arg(long, global = true)]
     json: bool,
@@ -92,7 +96,7 @@ enum Command {
         #[arg(long, value_name = "N")]
         weight: Option<Weight>,
     },
-    /// Change an instance's weight, 1 to 256, at all gateways.
+    /// Change an instance's weight, 1 to 256.
     Weight {
         #[command(flatten)]
         target: Target,
@@ -179,7 +183,7 @@ impl Ctl {
     }
 
     async fn act(self) -> Result<(), CtlError> {
-        let client = Client::new(&self.control, self.token_file.as_deref())?;
+        let client = Client::new(&self.control, self.token_file.as_deref(), self.alone)?;
         let json = self.json;
         match self.command {
             Command::Pools { pool } => {
@@ -196,32 +200,36 @@ impl Ctl {
                     client.change(Method::PUT, &path, Some(&SetStrategy { strategy })).await?;
                 print(json, &set, || {
                     format!("{pool} is {} from now on.\n{}", set.strategy, note(set.lasts))
-                })
+                })?;
+                at_all(set.missed)
             }
             Command::Weight { target, weight } => {
                 let path = target.find(&client).await?;
-                let changed: Instance =
+                let changed: InstanceChanged =
                     client.change(Method::PATCH, &path, Some(&ChangeInstance { weight })).await?;
                 print(json, &changed, || {
-                    let share = changed.key_share_percent;
-                    format!(
-                        "{} has the weight {}: {share:.2} % of the keys.\n",
-                        target.name, changed.weight
-                    )
-                })
+                    let (share, weight) =
+                        (changed.instance.key_share_percent, changed.instance.weight);
+                    format!("{} has the weight {weight}: {share:.2} % of the keys.\n", target.name)
+                })?;
+                at_all(changed.missed)
             }
             Command::Add { pool, addr, weight } => {
                 let path = format!("pools/{pool}/instances");
                 let added: InstanceAdded =
                     client.change(Method::POST, &path, Some(&AddInstance { addr, weight })).await?;
-                print(json, &added, || show::added(pool, &added.instance) + note(added.lasts))
+                print(json, &added, || show::added(pool, &added.instance) + note(added.lasts))?;
+                at_all(added.missed)
             }
             Command::Remove { target, force } => {
                 let path = target.find(&client).await? + if force { "?force=true" } else { "" };
-                client.command(Method::DELETE, &path, None::<&Value>).await?;
+                let removed = client.command(Method::DELETE, &path, None::<&Value>).await?;
                 print(json, &serde_json::json!({"removed": target.name}), || {
                     format!("{} is removed.\n", target.name)
-                })
+                })?;
+                // Without a body if none was missed.
+                let removed = serde_json::from_slice::<InstanceRemoved>(&removed);
+                at_all(removed.map(|removed| removed.missed).unwrap_or_default())
             }
             Command::Drain { target, deadline, wait, force } => {
                 let path = target.find(&client).await?;
@@ -230,10 +238,13 @@ impl Ctl {
             }
             Command::Undrain(target) => {
                 let path = target.find(&client).await?;
-                client.command(Method::POST, &format!("{path}/undrain"), None::<&Value>).await?;
+                let path = format!("{path}/undrain");
+                let undrained: InstanceChanged =
+                    client.change(Method::POST, &path, None::<&Value>).await?;
                 print(json, &serde_json::json!({"undrained": target.name}), || {
                     format!("{} takes new keys again.\n", target.name)
-                })
+                })?;
+                at_all(undrained.missed)
             }
             Command::Explain { pool, key, without, with, drain, weight } => {
                 let weight = weight.as_ref().map(ToString::to_string);
@@ -252,9 +263,10 @@ impl Ctl {
                 events::follow(&client, json, types.as_deref(), pool).await
             }
             Command::Reload => {
-                let response = client.command(Method::POST, "reload", None::<&Value>).await?;
-                let response: Value = serde_json::from_slice(&response).unwrap_or_default();
-                print(json, &response, || "The configuration is reloaded.\n".to_owned())
+                let done: ReloadDone =
+                    client.change(Method::POST, "reload", None::<&Value>).await?;
+                print(json, &done, || "The configuration is reloaded.\n".to_owned())?;
+                at_all(done.missed)
             }
         }
     }

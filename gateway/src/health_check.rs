@@ -9,5 +9,6 @@ mod drain_client;
 pub mod ejector;
 mod prober;
 
+pub use discovery::{LookupError, lookup};
 pub use drain_client::DrainRequestError;
 pub use prober::Prober;

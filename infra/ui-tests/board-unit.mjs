@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { ceiling, memoryShare, path } from '../../gateway/board/charts.mjs';
 import { modules, places, told } from '../../gateway/board/class.mjs';
-import { changesOf, strategiesOf } from '../../gateway/board/controls.mjs';
+import { changesOf, strategiesOf, toldOfMissed } from '../../gateway/board/controls.mjs';
 import { keyOf, reason, title } from '../../gateway/board/conversation.mjs';
 import * as lab from '../../gateway/board/lab.mjs';
 import { bars, effect, nextName } from '../../gateway/board/inspector.mjs';
@@ -214,6 +214,13 @@ describe('what the board explains and changes', () => {
     const strategies = strategiesOf(document);
     assert(strategies.includes('sticky') && strategies.includes('round_robin'), strategies.join());
     assert.deepEqual(strategiesOf({}), []);
+  });
+
+  it('says which gateways a change missed', () => {
+    assert.equal(toldOfMissed({}), '');
+    assert.equal(toldOfMissed({ missed: [] }), '');
+    const text = toldOfMissed({ missed: [{ gateway: '127.0.0.1:8005', cause: 'connection refused' }] });
+    assert.equal(text, 'Gateway 127.0.0.1:8005 was missed: connection refused. Make the change again when it is back.');
   });
 
   it('offers what the state of a process allows', () => {

@@ -6,14 +6,15 @@ mod conversation;
 mod events;
 mod explain;
 mod lab;
+mod order;
 mod pools;
 mod rates;
 mod table;
 mod traffic;
 
 pub use changes::{
-    AddInstance, ChangeInstance, DrainInstance, InstanceAdded, Lasts, Reloaded, RemoveQuery,
-    SetStrategy, StrategySet,
+    AddInstance, ChangeInstance, DrainInstance, InstanceAdded, InstanceChanged, InstanceRemoved,
+    Lasts, ReloadDone, Reloaded, RemoveQuery, SetStrategy, StrategySet,
 };
 pub use class::{Class, INSTANCE_CLASS_PATH, InstanceClass, Person, Served};
 pub use conversation::{
@@ -24,9 +25,10 @@ pub use explain::{
     AssumedWeight, Change, ExplainQuery, Explanation, Flow, InvalidAssumedWeight, Move, Ranked,
 };
 pub use lab::{Lab, LabAction, LabInstance, LabScale, MOST_INSTANCES, UnknownLabAction};
+pub use order::{ChangeOrder, InvalidChangeOrder, MissedGateway};
 pub use pools::{
     Discovery, Drain, Instance, InstanceState, Member, Pool, Pools, Strategy, UnknownStrategy,
 };
 pub use rates::{InstanceRates, Rates, SessionReads};
-pub use table::{ControlHandlers, document};
+pub use table::{ControlHandlers, document, is_passed_on};
 pub use traffic::{DRIVER_TRAFFIC_PATH, PoolTraffic, Traffic, TrafficFailure, TrafficSettings};

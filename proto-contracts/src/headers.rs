@@ -48,6 +48,12 @@ pub const RATE_LIMIT: &str = "ratelimit";
 pub const RATE_LIMIT_POLICY: &str = "ratelimit-policy";
 /// How long a change lasts, on responses without a body: see [`Lasts`](crate::control::Lasts).
 pub const CHANGE_LASTS: &str = "x-change-lasts";
+/// On a change by the control API: `gateway` keeps it at the gateway that gets it, which passes it on
+/// to no other.
+pub const CHANGE_SCOPE: &str = "x-change-scope";
+/// The [`ChangeOrder`](crate::control::ChangeOrder) of a change that another gateway passes on. On the
+/// response, that of a later change of the same thing, because of which nothing was changed.
+pub const CHANGE_ORDER: &str = "x-change-order";
 /// The rate limit of a WebSocket's client, so that the instance applies it to messages:
 /// `<address>;q=<burst>;w=<seconds until the burst is refilled>`. Absent for a client without a
 /// limit.
@@ -87,6 +93,8 @@ pub const DEPRECATION: &str = "deprecation";
 
 /// Value of [`SESSION_AFFINITY`] for the sticky strategy.
 pub const SESSION_AFFINITY_REQUIRED: &str = "required";
+/// The value of [`CHANGE_SCOPE`].
+pub const CHANGE_SCOPE_GATEWAY: &str = "gateway";
 /// Value of [`SESSION_AFFINITY`] for round robin.
 pub const SESSION_AFFINITY_NONE: &str = "none";
 /// Value of [`DEPRECATION`] on the legacy paths: 5 February 2026, the date of the plan for their

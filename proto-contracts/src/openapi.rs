@@ -24,5 +24,8 @@ pub(crate) fn check_examples(operations: &[Described<'_>]) {
         if let Some(content) = details.success.content {
             content.example_fits().unwrap_or_else(|error| panic!("response of {id}: {error}"));
         }
+        if let Some(content) = details.also.and_then(|also| also.content) {
+            content.example_fits().unwrap_or_else(|error| panic!("also of {id}: {error}"));
+        }
     }
 }

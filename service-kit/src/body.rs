@@ -134,7 +134,11 @@ pub fn from_query<T: DeserializeOwned>(query: &str, strictness: Strictness) -> R
     }
 }
 
-async fn read(payload: &mut Payload) -> Result<Bytes, ApiError> {
+/// The whole body, within the limits of size and time.
+///
+/// # Errors
+/// `body_too_large`, `request_timeout`, or `bad_request` when it is incomplete.
+pub async fn read(payload: &mut Payload) -> Result<Bytes, ApiError> {
     match tokio::time::timeout(BODY_TIMEOUT, collect(payload)).await {
         Ok(body) => body,
         Err(_) => Err(ApiError::new(

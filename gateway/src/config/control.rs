@@ -1,6 +1,8 @@
 //! `[control]`: the control plane.
 
+use std::fmt;
 use std::net::SocketAddr;
+use std::str::FromStr;
 
 use proto_contracts::Authority;
 use qrcode::QrCode;
@@ -9,6 +11,7 @@ use serde::Deserialize;
 
 use crate::config::Server;
 use crate::config::check::Check;
+use crate::config::pools::ServiceName;
 
 /// More would burden the data path.
 const MAX_SAMPLE_PER_S: u32 = 10_000;
@@ -33,6 +36,8 @@ pub struct Control {
     pub agent: Option<Agent>,
     /// A traffic driver; `None`: there is no traffic to start.
     pub driver: Option<Driver>,
+    /// The control planes of the deployment's other gateways, which get each change, too.
+    pub peers: Vec<PeerName>,
 }
 
 /// A traffic driver: `loadtest drive`.
@@ -43,6 +48,41 @@ pub struct Driver {
     pub authority: String,
     /// Its token, which never leaves the gateway but for the driver.
     pub token: SecretString,
+}
+
+/// Where the control plane of another gateway is, or those of several.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PeerName {
+    /// At this address.
+    Addr(SocketAddr),
+    /// At each address of this DNS name. The gateway's own may be among them.
+    Service(ServiceName),
+}
+
+/// The text is not a [`PeerName`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("it is not an address or a DNS name with the port of a control plane")]
+pub struct InvalidPeerName;
+
+impl FromStr for PeerName {
+    type Err = InvalidPeerName;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text.parse::<SocketAddr>() {
+            Ok(addr) if addr.port() == 0 || addr.ip().is_unspecified() => Err(InvalidPeerName),
+            Ok(addr) => Ok(Self::Addr(addr)),
+            Err(_) => text.parse().map(Self::Service).map_err(|_| InvalidPeerName),
+        }
+    }
+}
+
+impl fmt::Display for PeerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Addr(addr) => addr.fmt(f),
+            Self::Service(name) => name.fmt(f),
+        }
+    }
 }
 
 /// The agent of a local stack.
@@ -74,6 +114,7 @@ pub(super) struct Section {
     event_sample_per_s: u32,
     agent: Option<SocketAddr>,
     driver: Option<String>,
+    peers: Vec<String>,
 }
 
 impl Default for Section {
@@ -85,6 +126,7 @@ impl Default for Section {
             event_sample_per_s: 50,
             agent: None,
             driver: None,
+            peers: Vec::new(),
         }
     }
 }
@@ -149,6 +191,7 @@ impl Section {
             "[control] driver",
             "needs DRIVER_TOKEN, the driver's own",
         );
+        let peers = peers(check, &self.peers);
         check.require(
             self.event_sample_per_s <= MAX_SAMPLE_PER_S,
             "[control] event_sample_per_s",
@@ -163,8 +206,33 @@ impl Section {
             token,
             agent: agent.zip(agent_token).map(|(addr, token)| Agent { addr, token }),
             driver: driver.zip(driver_token).map(|(authority, token)| Driver { authority, token }),
+            peers,
         }
     }
+}
+
+fn peers(check: &mut Check<'_>, in_file: &[String]) -> Vec<PeerName> {
+    let from_environment = check.variable("GATEWAY_PEERS");
+    let (setting, texts) = match &from_environment {
+        Some(list) => {
+            let texts = list.split(',').map(str::trim).filter(|text| !text.is_empty());
+            ("GATEWAY_PEERS", texts.collect())
+        }
+        None => ("[control] peers", in_file.iter().map(String::as_str).collect::<Vec<_>>()),
+    };
+    let read = texts.into_iter().filter_map(|text| {
+        let peer = text.parse();
+        check.require(
+            peer.is_ok(),
+            setting,
+            format_args!(
+                "has {text:?}; write the address of another gateway's control plane, such as \
+                 \"10.0.0.2:8001\", or a DNS name with a port"
+            ),
+        );
+        peer.ok()
+    });
+    read.collect()
 }
 
 /// The page and the code of `https://<host>:8444/class#<code>`.

@@ -143,6 +143,28 @@ fn the_load_is_bounded_by_default() {
 }
 
 #[test]
+fn peers_are_addresses_or_names_with_a_port() {
+    let peers = |text: &str, environment: &[(&str, &str)]| {
+        let peers = load(text, environment).expect("fine").control.peers;
+        peers.iter().map(ToString::to_string).collect::<Vec<_>>()
+    };
+    assert!(peers("", &[]).is_empty());
+    let file = "[control]\npeers = ['10.0.0.2:8001', '[fd00::2]:8001', 'gateway:8001']";
+    assert_eq!(peers(file, &[]), ["10.0.0.2:8001", "[fd00::2]:8001", "gateway:8001"]);
+    assert_eq!(
+        peers(file, &[("GATEWAY_PEERS", "a.test:1, 10.0.0.3:2")]),
+        ["a.test:1", "10.0.0.3:2"]
+    );
+    for wrong in
+        ["10.0.0.2", "10.0.0.2:0", "0.0.0.0:8001", "gateway", "http://gateway:8001", "a:b:1", ""]
+    {
+        let message = problems(&format!("[control]\npeers = ['{wrong}']"), &[]);
+        assert!(message.contains("[control] peers") && message.contains(wrong), "{message}");
+    }
+    assert!(problems("", &[("GATEWAY_PEERS", "10.0.0.2")]).contains("GATEWAY_PEERS has"));
+}
+
+#[test]
 fn an_instance_of_the_list_may_have_a_weight() {
     let config = load(
         "[pools.stateful]\ninstances = ['127.0.0.1:1', { addr = '127.0.0.1:2', weight = 3 }]\n\

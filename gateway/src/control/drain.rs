@@ -7,7 +7,7 @@ use std::time::Duration;
 use actix_web::http::StatusCode;
 use actix_web::{HttpResponse, web};
 use proto_contracts::ErrorCode;
-use proto_contracts::control::{self, DrainInstance};
+use proto_contracts::control::{self, DrainInstance, InstanceChanged};
 use service_kit::body::{Json, NoQuery};
 use service_kit::problem::ApiError;
 use service_kit::response;
@@ -86,7 +86,8 @@ pub(super) fn find<'a>(
 
 /// The current state of the instance at this address.
 pub(super) fn shown(pool: &Pool, addr: SocketAddr) -> Result<HttpResponse, ApiError> {
-    response::no_store(StatusCode::OK, &instance(pool, addr)?)
+    let changed = InstanceChanged { instance: instance(pool, addr)?, missed: Vec::new() };
+    response::no_store(StatusCode::OK, &changed)
 }
 
 /// The instance at this address.

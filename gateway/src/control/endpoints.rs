@@ -6,8 +6,8 @@ use service_kit::routes::{handler, mount_paths};
 use actix_web::web::ServiceConfig;
 
 use crate::control::{
-    board, class, conversation, drain, events, explain, instances, lab, openapi, pools, reload,
-    traffic,
+    board, changes, class, conversation, drain, events, explain, instances, lab, openapi, pools,
+    reload, traffic,
 };
 
 /// Mounts everything that the control plane serves besides health and metrics.
@@ -35,6 +35,10 @@ pub(super) fn mount(app: &mut ServiceConfig) {
         converse: handler(conversation::converse),
         openapi: handler(openapi::document),
     };
-    mount_paths(app, handlers.into_paths());
+    let paths = handlers.into_paths().into_iter().map(|(path, methods)| {
+        let passed_on = |(method, route)| (method, changes::passed_on(path, method, route));
+        (path, methods.into_iter().map(passed_on).collect())
+    });
+    mount_paths(app, paths.collect());
     board::mount(app);
 }

@@ -111,6 +111,7 @@ mod tests {
             class: None,
             agent: None,
             driver: None,
+            peers: Vec::new(),
         };
         let request =
             headers.iter().fold(TestRequest::default().method(method), |request, header| {
@@ -166,6 +167,7 @@ mod tests {
             class: None,
             agent: None,
             driver: None,
+            peers: Vec::new(),
         };
         let admit = admit(&config, Arc::new(AtomicBool::new(true)));
         let check = |method| {

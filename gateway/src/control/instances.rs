@@ -96,7 +96,8 @@ pub(super) async fn change(
 /// The response for an added instance.
 fn added(pool: &Pool, addr: SocketAddr, status: StatusCode) -> Result<HttpResponse, ApiError> {
     let instance = drain::instance(pool, addr)?;
-    response::no_store(status, &InstanceAdded { instance, lasts: pool.changes_last() })
+    let added = InstanceAdded { instance, lasts: pool.changes_last(), missed: Vec::new() };
+    response::no_store(status, &added)
 }
 
 /// Removes an instance by name or address. Its requests in flight continue.

@@ -45,7 +45,7 @@ pub(super) async fn set_strategy(
         ApiError::new(ErrorCode::InvalidStrategy, format!("Nothing was changed: {closed}."))
     };
     saved::change(move || pool.set_strategy(strategy), refused).await?;
-    response::no_store(StatusCode::OK, &StrategySet { strategy, lasts })
+    response::no_store(StatusCode::OK, &StrategySet { strategy, lasts, missed: Vec::new() })
 }
 
 /// A pool is ready while it has an available instance.

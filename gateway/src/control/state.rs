@@ -10,6 +10,8 @@ use tokio::sync::watch;
 use crate::config::Room;
 use crate::control::backend::Backend;
 use crate::control::listeners::Listeners;
+use crate::control::order::Changes;
+use crate::control::peers::Peers;
 use crate::control::rates::RateSubscribers;
 use crate::events::Events;
 use crate::health_check::Prober;
@@ -34,6 +36,10 @@ pub(super) struct State {
     pub(super) agent: Option<Backend>,
     /// The traffic driver, if there is one.
     pub(super) driver: Option<Backend>,
+    /// The order of changes.
+    pub(super) changes: Changes,
+    /// The deployment's other gateways.
+    pub(super) peers: Peers,
     /// Set when the control plane stops, which ends event streams.
     pub(super) closing: watch::Receiver<bool>,
 }

@@ -10,7 +10,7 @@ use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
 use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
-use proto_contracts::Problem;
+use proto_contracts::{Problem, headers};
 use secrecy::{ExposeSecret as _, SecretString};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -26,11 +26,13 @@ const RESPONSE_TIMEOUT: Duration = Duration::from_secs(15);
 pub(super) struct Client {
     authority: String,
     token: Option<SecretString>,
+    /// Whether changes are for this gateway alone.
+    alone: bool,
 }
 
 impl Client {
     /// The control plane at this URL, with the token of the file or of the environment.
-    pub(super) fn new(url: &str, token_file: Option<&Path>) -> Result<Self, CtlError> {
+    pub(super) fn new(url: &str, token_file: Option<&Path>, alone: bool) -> Result<Self, CtlError> {
         let wrong = || CtlError::Url(url.to_owned());
         let uri: Uri = url.parse().map_err(|_| wrong())?;
         let plain = uri.scheme_str() == Some("http") && uri.path() == "/" && uri.query().is_none();
@@ -47,7 +49,7 @@ impl Client {
             None => std::env::var("CONTROL_TOKEN").ok(),
         };
         let token = token.map(|token| token.trim().to_owned()).filter(|token| !token.is_empty());
-        Ok(Self { authority, token: token.map(SecretString::from) })
+        Ok(Self { authority, token: token.map(SecretString::from), alone })
     }
 
     /// Host and port.
@@ -146,9 +148,12 @@ impl Client {
             None => Bytes::new(),
         };
         let mut request =
-            Request::builder().method(method).uri(target).header(HOST, &self.authority);
+            Request::builder().method(&method).uri(target).header(HOST, &self.authority);
         if !body.is_empty() {
             request = request.header(CONTENT_TYPE, "application/json");
+        }
+        if self.alone && method != Method::GET {
+            request = request.header(headers::CHANGE_SCOPE, headers::CHANGE_SCOPE_GATEWAY);
         }
         if let Some(token) = &self.token {
             request = request.header(AUTHORIZATION, format!("Bearer {}", token.expose_secret()));

@@ -4,12 +4,12 @@ use std::io::{self, IsTerminal as _, Write};
 use std::time::{Duration, Instant};
 
 use http::Method;
-use proto_contracts::control::{DrainInstance, Instance, InstanceState, Pools};
+use proto_contracts::control::{DrainInstance, Instance, InstanceChanged, InstanceState, Pools};
 use serde_json::json;
 
 use crate::ctl::client::Client;
 use crate::ctl::error::CtlError;
-use crate::ctl::output::print;
+use crate::ctl::output::{at_all, print};
 use crate::ctl::target::Target;
 
 /// Poll interval.
@@ -26,10 +26,12 @@ pub(super) async fn run(
     wanted: DrainInstance,
     wait: bool,
 ) -> Result<(), CtlError> {
-    let begun: Instance =
+    let begun: InstanceChanged =
         client.change(Method::POST, &format!("{path}/drain"), Some(&wanted)).await?;
+    let InstanceChanged { instance: begun, missed } = begun;
     if !wait {
-        return print(json, &begun, || outcome(&target.name, &begun));
+        print(json, &begun, || outcome(&target.name, &begun))?;
+        return at_all(missed);
     }
     let begin = Instant::now();
     let deadline = Duration::from_secs(begun.drain.as_ref().map_or(0, |drain| drain.seconds_left));
@@ -75,7 +77,8 @@ pub(super) async fn run(
     let took = begin.elapsed().as_secs_f64();
     print(json, &json!({"drained": target.name, "seconds": took}), || {
         format!("{} is drained after {took:.1} s.\n", target.name)
-    })
+    })?;
+    at_all(missed)
 }
 
 /// The text after the request.

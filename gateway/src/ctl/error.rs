@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 
 use proto_contracts::ErrorCode;
+use proto_contracts::control::MissedGateway;
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +77,13 @@ pub(super) enum CtlError {
         /// The name.
         name: String,
     },
+    /// The change was made, but other gateways were missed.
+    #[error(
+        "the change was made, but not at each gateway of the deployment. Missed: {}. Repeat it \
+         when they are back",
+        listed(.0)
+    )]
+    Missed(Vec<MissedGateway>),
     /// A drain did not complete.
     #[error("{0}")]
     NotDrained(String),
@@ -85,6 +93,10 @@ pub(super) enum CtlError {
     /// The output cannot be written.
     #[error("cannot write: {0}")]
     Output(#[source] io::Error),
+}
+
+fn listed(missed: &[MissedGateway]) -> String {
+    missed.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ")
 }
 
 /// The cure, where the gateway's detail has none.

@@ -2,9 +2,15 @@
 
 use std::io::{self, Write};
 
+use proto_contracts::control::MissedGateway;
 use serde::Serialize;
 
 use crate::ctl::error::CtlError;
+
+/// Fails if a change missed other gateways of the deployment.
+pub(super) fn at_all(missed: Vec<MissedGateway>) -> Result<(), CtlError> {
+    if missed.is_empty() { Ok(()) } else { Err(CtlError::Missed(missed)) }
+}
 
 /// Prints a response as JSON or as text.
 pub(super) fn print(

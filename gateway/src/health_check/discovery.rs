@@ -31,7 +31,7 @@ const SECOND_FAMILY_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Why a lookup failed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum LookupError {
+pub enum LookupError {
     /// No response in time.
     #[error("{name}: timed out after {} ms", timeout.as_millis())]
     TimedOut {
@@ -98,11 +98,14 @@ pub(super) async fn watch(
 /// All IPv4 and IPv6 addresses of a name.
 ///
 /// Each family is a separate query, and some servers respond to only one of them. After a response
-/// with addresses the other is awaited for [`SECOND_FAMILY_TIMEOUT`].
+/// with addresses the other is awaited for half a second.
 ///
 /// # Errors
 /// When there is no address, or no valid response in time.
-async fn lookup(name: &ServiceName, how: DiscoveryConfig) -> Result<Vec<SocketAddr>, LookupError> {
+pub async fn lookup(
+    name: &ServiceName,
+    how: DiscoveryConfig,
+) -> Result<Vec<SocketAddr>, LookupError> {
     let v4 = pin!(lookup_version(name, how, LookupIpStrategy::Ipv4Only));
     let v6 = pin!(lookup_version(name, how, LookupIpStrategy::Ipv6Only));
     let late = |_| Err(LookupError::TimedOut { name: name.clone(), timeout: how.timeout });

@@ -40,6 +40,7 @@ mod openapi;
 mod outlier_ejection;
 mod overload;
 mod paths;
+mod peers;
 mod program;
 mod rate_limit;
 mod raw_table;

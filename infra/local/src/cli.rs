@@ -72,7 +72,8 @@ enum Command {
         lines: usize,
     },
     /// Runs `gateway ctl`, such as `ctl pools` or `ctl top`; `ctl help` lists its commands. With
-    /// two gateways it runs for each; `top` and `events` show the first.
+    /// two gateways `pools` and `explain` run for each; `top` and `events` show the first,
+    /// and a change is made by the first, which passes it on.
     #[command(disable_help_flag = true)]
     Ctl {
         /// Only this gateway: gateway or gateway-2.

@@ -55,6 +55,9 @@ struct Server {
 #[derive(Serialize)]
 struct Listener {
     listen: SocketAddr,
+    /// The other gateway, if there are two.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    peers: Vec<SocketAddr>,
 }
 
 #[derive(Serialize)]
@@ -163,7 +166,7 @@ pub(crate) fn launch_at(
             // Time for an old process to close its idle connections, plus a margin.
             grace_period_s: 7,
         },
-        control: Listener { listen: placement.control },
+        control: Listener { listen: placement.control, peers: peers(settings, placement) },
         // A check may take a whole interval.
         health: Health { interval_ms, timeout_ms: interval_ms },
         // The default's proportions to the health interval.
@@ -208,6 +211,17 @@ pub(crate) fn launch_at(
         stop_signal: Signal::SIGTERM,
         log: placement.log.clone(),
     })
+}
+
+/// The control planes of the stack's other gateways.
+fn peers(settings: &Settings, placement: &Placement) -> Vec<SocketAddr> {
+    let all = match settings.gateways {
+        Gateways::One => Vec::new(),
+        Gateways::Two => {
+            vec![loopback(settings.ports.control), loopback(settings.ports.second_control)]
+        }
+    };
+    all.into_iter().filter(|control| *control != placement.control).collect()
 }
 
 /// Discards changes made by the control API: a stack starts from its plan.

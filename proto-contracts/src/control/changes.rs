@@ -6,16 +6,28 @@ use std::net::SocketAddr;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
 
+use super::order::MissedGateway;
 use super::pools::{Instance, Strategy};
 use crate::weight::Weight;
 
-/// Response to `POST /control/v1/reload`.
+/// What a reload of the configuration changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Reloaded {
     /// Identifies the configuration.
     pub fingerprint: String,
     /// Changed settings that take effect only with a restart or an upgrade.
     pub needs_restart: Vec<String>,
+}
+
+/// Response to `POST /control/v1/reload`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ReloadDone {
+    /// What changed at this gateway.
+    #[serde(flatten)]
+    pub reloaded: Reloaded,
+    /// The other gateways of the deployment that were missed.
+    #[serde(default)]
+    pub missed: Vec<MissedGateway>,
 }
 
 /// `POST /control/v1/pools/{pool}/instances/{name}/drain`, and what a gateway sends to the instance
@@ -69,12 +81,15 @@ impl Lasts {
 }
 
 /// Response to `PUT /control/v1/pools/{pool}/strategy`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct StrategySet {
     /// The new strategy.
     pub strategy: Strategy,
     /// How long the change lasts.
     pub lasts: Lasts,
+    /// The other gateways of the deployment that were missed.
+    #[serde(default)]
+    pub missed: Vec<MissedGateway>,
 }
 
 /// Response to `POST /control/v1/pools/{pool}/instances`.
@@ -85,6 +100,27 @@ pub struct InstanceAdded {
     pub instance: Instance,
     /// How long the change lasts.
     pub lasts: Lasts,
+    /// The other gateways of the deployment that were missed.
+    #[serde(default)]
+    pub missed: Vec<MissedGateway>,
+}
+
+/// Response to a change of an instance's weight or drain.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceChanged {
+    /// The instance from now on.
+    #[serde(flatten)]
+    pub instance: Instance,
+    /// The other gateways of the deployment that were missed.
+    #[serde(default)]
+    pub missed: Vec<MissedGateway>,
+}
+
+/// Response to a removal that missed other gateways; else it has no body.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct InstanceRemoved {
+    /// The other gateways of the deployment that were missed.
+    pub missed: Vec<MissedGateway>,
 }
 
 /// `PUT /control/v1/pools/{pool}/strategy`.

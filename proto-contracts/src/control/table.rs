@@ -5,11 +5,11 @@ use serde_json::Value;
 
 use super::{
     AddInstance, ChangeInstance, Class, Conversation, Converse, DrainInstance, Event, EventsQuery,
-    ExplainQuery, Explanation, Instance, InstanceAdded, Lab, LabAction, LabScale, Pools, Reloaded,
-    RemoveQuery, SetStrategy, StrategySet, Traffic, TrafficSettings,
+    ExplainQuery, Explanation, InstanceAdded, InstanceChanged, InstanceRemoved, Lab, LabAction,
+    LabScale, Pools, ReloadDone, RemoveQuery, SetStrategy, StrategySet, Traffic, TrafficSettings,
 };
 use crate::error::ErrorCode;
-use crate::openapi::{self, About, Caller, Details, header, table};
+use crate::openapi::{self, About, Caller, Details, Method, header, table};
 use crate::pool_name::PoolName;
 
 table! {
@@ -82,16 +82,18 @@ const TRAFFIC: &str = "Traffic";
 
 const INSTANCE: &str = r#"{"name": "stateful-1", "addr": "127.0.0.1:8201", "state": "healthy",
     "version": "0.1.0", "in_flight": 3, "streams": 1, "requests": 4711, "connect_failures": 0,
-    "live_sessions": 120, "key_share_percent": 33.4, "weight": 1}"#;
+    "live_sessions": 120, "key_share_percent": 33.4, "weight": 1, "missed": []}"#;
 
 /// A change, which needs the token.
 const fn change(tag: &'static str, summary: &'static str) -> Details {
     Details::new(tag, summary).called_by(Caller::TokenHolder)
 }
 
-/// A change of a pool, which is written to the state file.
+/// A change of a pool at all gateways, which is written to the state file.
 const fn change_of_pool(tag: &'static str, summary: &'static str) -> Details {
-    change(tag, summary).fails_with(&[ErrorCode::PoolNotFound, ErrorCode::StateNotSaved])
+    change(tag, summary)
+        .passed_on()
+        .fails_with(&[ErrorCode::PoolNotFound, ErrorCode::StateNotSaved])
 }
 
 const GET_POOLS: Details = Details::new(POOLS, "Show both pools and their instances")
@@ -114,7 +116,8 @@ const SET_STRATEGY: Details = change_of_pool(POOLS, "Switch the strategy")
     .returns::<StrategySet>(
         200,
         "The strategy from now on.",
-        r#"{"strategy": "sticky", "lasts": "saved"}"#,
+        r#"{"strategy": "sticky", "lasts": "saved", "missed": [
+            {"gateway": "192.0.2.8:8001", "cause": "no response within 2 s"}]}"#,
     )
     .fails_with(&[ErrorCode::InvalidStrategy]);
 
@@ -126,7 +129,7 @@ const ADD_INSTANCE: Details = change_of_pool(INSTANCES, "Add an instance")
         "The instance after its first health check.",
         r#"{"name": "stateful-4", "addr": "127.0.0.1:8204", "state": "healthy", "in_flight": 0,
             "streams": 0, "requests": 0, "connect_failures": 0, "live_sessions": 0,
-            "key_share_percent": 40.1, "weight": 2, "lasts": "saved"}"#,
+            "key_share_percent": 40.1, "weight": 2, "lasts": "saved", "missed": []}"#,
     )
     .also(200, "The pool already has it: the instance as it is.")
     .fails_with(&[
@@ -139,13 +142,21 @@ const ADD_INSTANCE: Details = change_of_pool(INSTANCES, "Add an instance")
 const CHANGE_INSTANCE: Details = change_of_pool(INSTANCES, "Change an instance's weight")
     .described_as("The instance announces it, so it applies at all gateways.")
     .body::<ChangeInstance>(r#"{"weight": 2}"#)
-    .returns::<Instance>(200, "The instance from now on.", INSTANCE)
+    .returns::<InstanceChanged>(200, "The instance from now on.", INSTANCE)
     .fails_with(&[ErrorCode::InstanceNotFound, ErrorCode::UpstreamFailed]);
 
 const REMOVE_INSTANCE: Details = change_of_pool(INSTANCES, "Remove an instance")
-    .described_as("By name, or by address while its name is unknown. Requests in flight continue.")
+    .described_as(
+        "By name, or by address while its name is unknown. Requests in flight continue. It is a \
+         success, too, if only another gateway still had it.",
+    )
     .query::<RemoveQuery>()
     .returns_nothing(204, "Removed.")
+    .or_returns::<InstanceRemoved>(
+        200,
+        "Removed here, but not at each of the deployment's other gateways.",
+        r#"{"missed": [{"gateway": "192.0.2.8:8001", "cause": "no response within 2 s"}]}"#,
+    )
     .with_headers(&[header::CHANGE_LASTS])
     .fails_with(&[ErrorCode::InstanceNotFound, ErrorCode::LastInstance]);
 
@@ -155,19 +166,20 @@ const DRAIN_INSTANCE: Details = change_of_pool(INSTANCES, "Drain an instance")
          announces it, so it applies at all gateways, until it is undrained.",
     )
     .body::<DrainInstance>(r#"{"deadline_s": 30}"#)
-    .returns::<Instance>(
+    .returns::<InstanceChanged>(
         200,
         "The instance and the progress of its drain.",
         r#"{"name": "stateful-1", "addr": "127.0.0.1:8201", "state": "draining", "in_flight": 3,
             "streams": 1, "requests": 4711, "connect_failures": 0, "live_sessions": 120,
             "key_share_percent": 33.4, "weight": 1,
-            "drain": {"seconds_left": 30, "announced": true, "serves_as_the_last": false}}"#,
+            "drain": {"seconds_left": 30, "announced": true, "serves_as_the_last": false},
+            "missed": []}"#,
     )
     .fails_with(&[ErrorCode::InstanceNotFound, ErrorCode::LastInstance]);
 
 const UNDRAIN_INSTANCE: Details = change_of_pool(INSTANCES, "End a drain")
     .described_as("The instance gets its keys back. Without a drain it has no effect.")
-    .returns::<Instance>(200, "The instance as it is now.", INSTANCE)
+    .returns::<InstanceChanged>(200, "The instance as it is now.", INSTANCE)
     .fails_with(&[ErrorCode::InstanceNotFound, ErrorCode::UpstreamFailed]);
 
 const EXPLAIN: Details = Details::new(POOLS, "Explain where a key goes")
@@ -212,11 +224,12 @@ const KICK: Details = change(CLASS, "End a session of the class")
     .fails_with(&[ErrorCode::NotFound, ErrorCode::SessionNotFound, ErrorCode::UpstreamFailed]);
 
 const RELOAD: Details = change(GATEWAY, "Reload the configuration")
-    .described_as("An invalid configuration changes nothing.")
-    .returns::<Reloaded>(
+    .passed_on()
+    .described_as("Each gateway reads its own file. An invalid configuration changes nothing.")
+    .returns::<ReloadDone>(
         200,
         "The configuration from now on.",
-        r#"{"fingerprint": "9b7a4c35", "needs_restart": []}"#,
+        r#"{"fingerprint": "9b7a4c35", "needs_restart": [], "missed": []}"#,
     )
     .fails_with(&[ErrorCode::InvalidConfig]);
 
@@ -314,14 +327,22 @@ const CONVERSE: Details = change(TRAFFIC, "Be a client: send one request")
 const GET_OPENAPI: Details =
     Details::new(GATEWAY, "Read this document").returns_any("OpenAPI 3.1.");
 
+/// Whether a gateway passes this operation on to the deployment's other gateways.
+pub fn is_passed_on(path: &str, method: Method) -> bool {
+    OPERATIONS.iter().any(|operation| {
+        operation.path == path && operation.method == method && operation.details.is_passed_on
+    })
+}
+
 /// Generates the control API's OpenAPI document.
 pub fn document() -> Value {
     let about = About {
         title: "Tandem's control API",
         version: env!("CARGO_PKG_VERSION"),
         description: "Operators inspect and change the gateway here. Reads need no token; the \
-                      listener must not be published. Changes need the token. Errors are problem \
-                      documents (RFC 9457).",
+                      listener must not be published. Changes need the token. A change that has \
+                      `missed` in its response is passed on to the deployment's other gateways. \
+                      Errors are problem documents (RFC 9457).",
         license: env!("CARGO_PKG_LICENSE"),
         token: "The gateway's CONTROL_TOKEN.",
         tags: &[
@@ -368,5 +389,21 @@ mod tests {
     #[test]
     fn examples_have_their_types() {
         openapi::check_examples(OPERATIONS);
+    }
+
+    #[test]
+    fn what_changes_the_routing_is_passed_on() {
+        let passed_on = OPERATIONS.iter().filter(|row| is_passed_on(row.path, row.method));
+        let passed_on: Vec<_> = passed_on.map(|operation| operation.id).collect();
+        let expected = [
+            "set_strategy",
+            "add_instance",
+            "change_instance",
+            "remove_instance",
+            "drain_instance",
+            "undrain_instance",
+            "reload",
+        ];
+        assert_eq!(passed_on, expected, "the others act on instances, not on the gateway");
     }
 }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value, json};
 use crate::accounts::Role;
 use crate::error::ErrorCode;
 use crate::openapi::components::Components;
-use crate::openapi::details::{Body, Caller, Content, Details, Method};
+use crate::openapi::details::{Body, Caller, Content, Details, Method, Success};
 use crate::openapi::header::{self, Header};
 use crate::openapi::schemas::{SchemaOf, Schemas};
 
@@ -176,6 +176,9 @@ impl Generator<'_> {
         if details.is_guarded {
             headers.extend([header::IF_MATCH, header::IF_NONE_MATCH]);
         }
+        if details.is_passed_on {
+            headers.push(header::CHANGE_SCOPE);
+        }
         all.extend(headers.iter().map(|field| self.components.parameter(field)));
         all
     }
@@ -183,23 +186,9 @@ impl Generator<'_> {
     fn responses(&mut self, operation: &Described<'_>) -> Map<String, Value> {
         let details = operation.details;
         let mut all = Map::new();
-        let good = &details.success;
-        let mut response = json!({
-            "description": good.description,
-            "headers": self.components.headers(&self.headers_of_success(operation)),
-        });
-        if let Some(content) = &good.content {
-            response["content"] = json!({content.media_type: self.content(content)});
+        for good in details.also.iter().chain([&details.success]) {
+            all.insert(good.status.to_string(), self.success(operation, good));
         }
-        if let Some(links) = self.links(details) {
-            response["links"] = links;
-        }
-        if let Some((status, description)) = details.also {
-            let mut response = response.clone();
-            response["description"] = description.into();
-            all.insert(status.to_string(), response);
-        }
-        all.insert(good.status.to_string(), response);
         if details.is_conditional {
             let fields = [self.about.headers, &[header::ETAG]].concat();
             let fields = self.components.headers(&fields);
@@ -218,6 +207,20 @@ impl Generator<'_> {
             all.insert(status.to_string(), problems);
         }
         all
+    }
+
+    fn success(&mut self, operation: &Described<'_>, good: &Success) -> Value {
+        let mut response = json!({
+            "description": good.description,
+            "headers": self.components.headers(&self.headers_of_success(operation)),
+        });
+        if let Some(content) = &good.content {
+            response["content"] = json!({content.media_type: self.content(content)});
+        }
+        if let Some(links) = self.links(operation.details) {
+            response["links"] = links;
+        }
+        response
     }
 
     fn content(&mut self, content: &Content) -> Value {
@@ -293,8 +296,10 @@ impl Generator<'_> {
         };
         let of_bodies: &[_] =
             if details.body.is_some() { self.about.errors_of_bodies } else { &[] };
+        // Of a malformed scope.
+        let of_gateways: &[_] = if details.is_passed_on { &[ErrorCode::BadRequest] } else { &[] };
         let [own, also_own, more] = details.errors;
-        let groups = [own, also_own, more, of_callers, of_queries, of_bodies, of_keys];
+        let groups = [own, also_own, more, of_callers, of_queries, of_bodies, of_keys, of_gateways];
         let mut all = BTreeMap::<u16, Vec<ErrorCode>>::new();
         for &code in groups.into_iter().chain([of_conditions, self.about.errors]).flatten() {
             let codes = all.entry(code.status()).or_default();

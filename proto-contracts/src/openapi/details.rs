@@ -153,8 +153,8 @@ pub struct Details {
     pub is_upload: bool,
     /// The response of success.
     pub success: Success,
-    /// A second status of success with the same body, and its meaning.
-    pub also: Option<(u16, &'static str)>,
+    /// A second response of success.
+    pub also: Option<Success>,
     /// The header fields of its responses, in groups, besides those of every operation.
     pub headers: [&'static [Header]; 2],
     /// A parameter of other operations' paths and bodies, and the JSON Pointer to its value in the
@@ -172,6 +172,8 @@ pub struct Details {
     pub is_cacheable: bool,
     /// Whether its response is endless.
     pub is_stream: bool,
+    /// Whether a gateway passes it on to the deployment's other gateways.
+    pub is_passed_on: bool,
 }
 
 impl Details {
@@ -196,6 +198,7 @@ impl Details {
             is_conditional: false,
             is_cacheable: false,
             is_stream: false,
+            is_passed_on: false,
         }
     }
 
@@ -269,13 +272,7 @@ impl Details {
         description: &'static str,
         example: &'static str,
     ) -> Self {
-        let content = Content {
-            media_type: "application/json",
-            schema: Some(SchemaGenerator::subschema_for::<T>),
-            example: Some(example),
-            check: parses_as::<T>,
-        };
-        self.succeeds_with(status, description, Some(content))
+        self.succeeds_with(status, description, Some(json_of::<T>(example)))
     }
 
     /// It returns JSON without a schema.
@@ -326,7 +323,24 @@ impl Details {
 
     /// It may return the same with another status.
     pub const fn also(self, status: u16, description: &'static str) -> Self {
-        Self { also: Some((status, description)), ..self }
+        let content = self.success.content;
+        Self { also: Some(Success { status, description, content }), ..self }
+    }
+
+    /// It may return this with another status.
+    pub const fn or_returns<T: JsonSchema + DeserializeOwned>(
+        self,
+        status: u16,
+        description: &'static str,
+        example: &'static str,
+    ) -> Self {
+        let content = Some(json_of::<T>(example));
+        Self { also: Some(Success { status, description, content }), ..self }
+    }
+
+    /// A gateway passes it on to the deployment's other gateways.
+    pub const fn passed_on(self) -> Self {
+        Self { is_passed_on: true, ..self }
     }
 
     /// Adds header fields of its responses.
@@ -375,6 +389,16 @@ impl Details {
     /// Its response is endless.
     pub const fn endless(self) -> Self {
         Self { is_stream: true, ..self }
+    }
+}
+
+/// JSON of this type.
+const fn json_of<T: JsonSchema + DeserializeOwned>(example: &'static str) -> Content {
+    Content {
+        media_type: "application/json",
+        schema: Some(SchemaGenerator::subschema_for::<T>),
+        example: Some(example),
+        check: parses_as::<T>,
     }
 }
 

@@ -74,6 +74,12 @@ headers! {
         "`Range` counts only if this is the present `ETag`; else the whole content is sent.",
         "\"9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08\"";
 
+    CHANGE_SCOPE = "X-Change-Scope",
+        "`gateway`: change this gateway alone. Without it, the change is passed on to the \
+         deployment's other gateways.",
+        "gateway",
+        pattern "^gateway$";
+
     // Of responses.
     REQUEST_ID = "X-Request-Id",
         "Finds the request in every log.",

@@ -47,6 +47,7 @@ pub(crate) struct Setup {
     fails: u32,
     passes: u32,
     token: Option<&'static str>,
+    control_listen: SocketAddr,
     jwt_public_key: Option<String>,
     class_url: Option<&'static str>,
     driver: Option<SocketAddr>,
@@ -75,6 +76,7 @@ impl Setup {
             fails: 3,
             passes: 2,
             token: Some(TOKEN),
+            control_listen: ([127, 0, 0, 1], 0).into(),
             jwt_public_key: None,
             class_url: None,
             driver: None,
@@ -206,6 +208,18 @@ impl Setup {
         self
     }
 
+    /// The control token.
+    pub(crate) fn token(mut self, token: &'static str) -> Self {
+        self.token = Some(token);
+        self
+    }
+
+    /// The control plane's address, which other gateways know before it starts.
+    pub(crate) fn control_at(mut self, addr: SocketAddr) -> Self {
+        self.control_listen = addr;
+        self
+    }
+
     /// The public key of tokens that identify users, as PEM.
     pub(crate) fn jwt_public_key(mut self, pem: String) -> Self {
         self.jwt_public_key = Some(pem);
@@ -230,13 +244,14 @@ impl Setup {
         };
         format!(
             "[server]\nlisten = '127.0.0.1:0'\nthreads = {}\nexchange = '{}'\nannounce_s = 0\n\
-             grace_period_s = {GRACE_PERIOD_S}\n{}\n[control]\nlisten = '127.0.0.1:0'\n{}\n\
+             grace_period_s = {GRACE_PERIOD_S}\n{}\n[control]\nlisten = '{}'\n{}\n\
              [health]\ninterval_ms = {}\ntimeout_ms = {}\nfails = {}\npasses = {}\n{}\n\
              [pools.stateless]\ninstances = {}\n[pools.stateful]\nstrategy = '{}'\n\
              instances = {}\n{}\n[retries]\n{}\n{}",
             self.threads,
             self.engine,
             self.server,
+            self.control_listen,
             self.control,
             self.interval.as_millis(),
             self.interval.as_millis().min(1_000),

@@ -1,4 +1,4 @@
-//! `ctl`: `gateway ctl` for each gateway of the stack.
+//! `ctl`: `gateway ctl` for the gateways of the stack.
 
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
@@ -11,10 +11,11 @@ use super::show::print_line;
 use crate::agent_client::AgentClient;
 use crate::builds::Builds;
 
-/// Commands that run until they are interrupted, so they are run for one gateway.
-const ENDLESS: [&str; 2] = ["top", "events"];
+/// Commands that are run for each gateway. Others run until they are interrupted, or change
+/// something, which the gateway passes on.
+const FOR_EACH: [&str; 2] = ["pools", "explain"];
 
-/// Runs `gateway ctl` for the gateway of that name, or for each that runs.
+/// Runs `gateway ctl` for the gateway of that name alone, or for those that run.
 pub(super) async fn run(state: &Path, only: Option<&str>, args: &[String]) -> Result<()> {
     let status = AgentClient::of_running(state)?.status().await?;
     let program = Builds::beside_current_exe()?.binary("gateway")?;
@@ -41,7 +42,7 @@ pub(super) async fn run(state: &Path, only: Option<&str>, args: &[String]) -> Re
             if !running.is_empty() {
                 gateways = running;
             }
-            if args.first().is_some_and(|first| ENDLESS.contains(&first.as_str())) {
+            if !args.iter().any(|arg| FOR_EACH.contains(&arg.as_str())) {
                 gateways.truncate(1);
             }
         }
@@ -52,6 +53,9 @@ pub(super) async fn run(state: &Path, only: Option<&str>, args: &[String]) -> Re
         command.arg("ctl").env("GATEWAY_CONTROL", control);
         if !args.iter().any(|arg| arg.starts_with("--token-file")) {
             command.args(["--token-file", &status.control_token_file]);
+        }
+        if only.is_some() {
+            command.arg("--alone");
         }
         command.args(args);
         command

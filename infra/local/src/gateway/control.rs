@@ -5,8 +5,9 @@ use std::time::{Duration, Instant};
 
 use proto_contracts::control::{
     AddInstance, DrainInstance, InstanceState, Pool, Pools, Reloaded, SetStrategy, Strategy,
+    StrategySet,
 };
-use proto_contracts::{PoolName, Problem};
+use proto_contracts::{PoolName, Problem, headers};
 use reqwest::{Method, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Serialize;
@@ -26,24 +27,33 @@ pub struct Control {
     client: reqwest::Client,
     base: String,
     token: SecretString,
+    /// Whether changes are for this gateway alone.
+    alone: bool,
 }
 
+/// A gateway waits for two seconds for the others.
+const CHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+
 impl Control {
-    /// The control API of the stack's first or second gateway.
+    /// The control API of the stack's first or second gateway, for changes of that one alone: the
+    /// stack keeps each up to date by itself.
     pub(crate) fn of(settings: &Settings, gateway: Component) -> Result<Self, StackError> {
         let ports = &settings.ports;
         let port =
             if gateway == Component::SecondGateway { ports.second_control } else { ports.control };
         let base = format!("http://{}", loopback(port));
-        Self::at(&base, settings.secrets.control_token.clone())
+        let control = Self::at(&base, settings.secrets.control_token.clone())?;
+        Ok(Self { alone: true, ..control })
     }
 
-    /// The control API at this URL, which has no trailing slash.
+    /// The control API at this URL, which has no trailing slash. Its changes are for all gateways of
+    /// the deployment.
     ///
     /// # Errors
     /// [`StackError::Io`] when no client can be made.
     pub fn at(url: &str, token: SecretString) -> Result<Self, StackError> {
-        Ok(Self { client: http::internal()?, base: format!("{url}/control/v1"), token })
+        let base = format!("{url}/control/v1");
+        Ok(Self { client: http::internal()?, base, token, alone: false })
     }
 
     /// Both pools.
@@ -72,9 +82,21 @@ impl Control {
     /// # Errors
     /// See [`Control::pools`].
     pub async fn set_strategy(&self, pool: PoolName, strategy: Strategy) -> Result<(), StackError> {
-        self.call(Method::PUT, &format!("pools/{pool}/strategy"), Some(&SetStrategy { strategy }))
-            .await
-            .map(drop)
+        self.switch(pool, strategy).await.map(drop)
+    }
+
+    /// Switches a pool's strategy, and says which gateways were missed.
+    ///
+    /// # Errors
+    /// See [`Control::pools`].
+    pub async fn switch(
+        &self,
+        pool: PoolName,
+        strategy: Strategy,
+    ) -> Result<StrategySet, StackError> {
+        let path = format!("pools/{pool}/strategy");
+        let response = self.call(Method::PUT, &path, Some(&SetStrategy { strategy })).await?;
+        response.json().await.map_err(unreachable)
     }
 
     /// Adds an instance. It joins the pool when its name is known from a health check.
@@ -247,9 +269,19 @@ impl Control {
     }
 
     fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
-        self.client
+        let is_change = method != Method::GET;
+        let mut request = self
+            .client
             .request(method, format!("{}/{path}", self.base))
-            .bearer_auth(self.token.expose_secret())
+            .bearer_auth(self.token.expose_secret());
+        if is_change {
+            request = request.timeout(CHANGE_TIMEOUT);
+        }
+        if is_change && self.alone {
+            request.header(headers::CHANGE_SCOPE, headers::CHANGE_SCOPE_GATEWAY)
+        } else {
+            request
+        }
     }
 }
 

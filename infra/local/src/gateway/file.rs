@@ -16,11 +16,12 @@ const GENERATED_FILE: &str = "gateway.written.toml";
 /// Backup of a configuration file from an older version, which kept no copy of what it generated.
 const BACKUP_FILE: &str = "gateway.before.toml";
 /// Keys that the stack always sets: an operator's edit of one is reverted.
-const STACK_KEYS: [&[&str]; 6] = [
+const STACK_KEYS: [&[&str]; 7] = [
     &["server", "listen"],
     &["server", "state_file"],
     &["server", "upgrade_sock"],
     &["control", "listen"],
+    &["control", "peers"],
     &["pools", "stateless", "instances"],
     &["pools", "stateful", "instances"],
 ];

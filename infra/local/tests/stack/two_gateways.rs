@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use local_stack::{Control, Gateways, Stack};
 use proto_contracts::agent::ComponentState;
-use proto_contracts::control::InstanceState;
+use proto_contracts::control::{InstanceState, MissedGateway, Strategy};
 use proto_contracts::stateful::Session;
 use proto_contracts::{Endpoint, PoolName};
 use serde_json::json;
@@ -179,6 +179,54 @@ async fn both_gateways_have_the_current_instances() -> Result<()> {
         second.pool(PoolName::Stateful).await?.epoch,
     ];
     assert_eq!(epochs[0], epochs[1], "each key has the same home at both");
+    stack.shutdown().await;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_change_is_made_at_both_gateways_or_names_the_one_that_it_missed() -> Result<()> {
+    let stack = start().await?;
+    let urls = stack.urls();
+    let second = urls.second.context("there are two")?;
+    let gateways = [&urls.control, &second.control].map(String::as_str);
+    let addrs = gateways.map(|url| url.trim_start_matches("http://").to_owned());
+    let [one, two] = gateways.map(|url| Control::at(url, stack.control_token().clone()));
+    let (one, two) = (one?, two?);
+    let strategies = async || -> Result<[Strategy; 2]> {
+        let of = async |control: &Control| control.pool(PoolName::Stateful).await;
+        Ok([of(&one).await?.strategy, of(&two).await?.strategy])
+    };
+    // From each end.
+    let set = one.switch(PoolName::Stateful, Strategy::RoundRobin).await?;
+    assert_eq!((set.missed, strategies().await?), (vec![], [Strategy::RoundRobin; 2]));
+    let set = two.switch(PoolName::Stateful, Strategy::Sticky).await?;
+    assert_eq!((set.missed, strategies().await?), (vec![], [Strategy::Sticky; 2]));
+    two.remove(PoolName::Stateful, "stateful-2").await?;
+    for control in [&one, &two] {
+        assert_eq!(control.pool(PoolName::Stateful).await?.instances.len(), 1);
+    }
+
+    let named = |missed: &[MissedGateway], addr: &str, cause: &str| {
+        let is_it = matches!(missed, [one] if one.gateway == addr && one.cause.contains(cause));
+        assert!(is_it, "{missed:?} instead of {addr}: {cause}");
+    };
+    stack.pause("gateway-2")?;
+    let set = one.switch(PoolName::Stateful, Strategy::RoundRobin).await?;
+    named(&set.missed, &addrs[1], "no response within 2 s");
+    let set = one.switch(PoolName::Stateful, Strategy::Sticky).await?;
+    named(&set.missed, &addrs[1], "no response within 2 s");
+    stack.resume("gateway-2")?;
+    // It finds both changes in its queue, and its state is that of the later one.
+    let set = one.switch(PoolName::Stateful, Strategy::RoundRobin).await?;
+    assert_eq!((set.missed, strategies().await?), (vec![], [Strategy::RoundRobin; 2]));
+
+    stack.stop("gateway").await?;
+    let set = two.switch(PoolName::Stateful, Strategy::Sticky).await?;
+    named(&set.missed, &addrs[0], "refused");
+    stack.start_component("gateway").await?;
+    assert_eq!(strategies().await?, [Strategy::RoundRobin, Strategy::Sticky], "by its state file");
+    let set = two.switch(PoolName::Stateful, Strategy::Sticky).await?;
+    assert_eq!((set.missed, strategies().await?), (vec![], [Strategy::Sticky; 2]));
     stack.shutdown().await;
     Ok(())
 }
