@@ -180,6 +180,11 @@ test-ui: packages $(UI_TESTS)/.package-lock.json ### Test the pages in Chromium:
 	@cargo build --workspace --bins
 	@cargo test -p local-stack --test ui -- --ignored --nocapture
 
+# Each phone and page is shown what was acknowledged to it, while the strategy is switched and an instance is killed.
+class-test: packages $(UI_TESTS)/.package-lock.json ### Talk as a class of 200 phones and two browsers, at 200 addresses and then at one, for s=120 seconds each
+	@cargo build --workspace --bins
+	@CLASS_SECONDS=$(or $(s),120) cargo test -p local-stack --test e2e classroom::ledger -- --ignored --nocapture
+
 pictures: test-ui ### Take the pictures of the documents again
 	@cp target/ui/board-laptop-light.png docs/images/board.png
 

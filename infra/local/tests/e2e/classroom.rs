@@ -1,5 +1,8 @@
 //! The classroom's listener: what it serves, to whom, and how much of it.
 
+mod ledger;
+mod person;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use anyhow::{Context, Result};
@@ -63,7 +66,11 @@ struct Phone {
 
 impl Phone {
     fn at(stack: &Stack, last: u8) -> Result<Self> {
-        let address = IpAddr::from(Ipv4Addr::new(127, 0, 0, last));
+        Self::from(stack, Ipv4Addr::new(127, 0, 0, last))
+    }
+
+    fn from(stack: &Stack, address: Ipv4Addr) -> Result<Self> {
+        let address = IpAddr::from(address);
         let page = stack.urls().class.context("the class is open")?;
         let base = page.strip_suffix("/class").context("the page")?.to_owned();
         let client = stack.class_client()?.local_address(address).build()?;
