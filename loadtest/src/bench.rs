@@ -2,8 +2,8 @@
 //!
 //! [`plan`] is what to measure. Each part starts its own stack (`env`). The loads of a part
 //! alternate (`rounds`), so that other activity of the machine affects all of them. CPU times come
-//! from the kernel (`cost`). The parts are `reads`, `tokens`, `writes`, `memory`, `proxies` and
-//! `idle`; the last two compare the gateway with other proxies. [`report`] is the result, and
+//! from the kernel (`cost`). The parts are `reads`, `tokens`, `writes`, `memory`, `board`,
+//! `proxies` and `idle`; the last two compare the gateway with other proxies. [`report`] is the result, and
 //! [`figures`] writes it into the documentation.
 //!
 //! **Invariant:** every figure was measured in the run that reports it.
@@ -28,6 +28,7 @@ pub mod plan;
 pub mod report;
 pub mod workload;
 
+mod board;
 mod cost;
 mod descriptors;
 mod drive;
@@ -58,6 +59,7 @@ pub async fn bench(plan: &BenchPlan) -> Result<BenchReport> {
             Part::Writes => sections.push(on_a_stack(plan, writes::measure).await?),
             Part::Memory => sections.push(on_a_stack(plan, memory::measure).await?),
             Part::Proxies => sections.extend(proxies::measure(plan).await?),
+            Part::Board => sections.push(on_a_stack(plan, board::measure).await?),
             Part::Idle => sections.push(proxies::idle::measure(plan).await?),
         }
     }

@@ -22,6 +22,8 @@ pub enum Part {
     Writes,
     /// Memory of hot sessions, and read latency with many of them.
     Memory,
+    /// Requests beside open boards, compared with the same without one.
+    Board,
     /// The gateway compared with other proxies.
     Proxies,
     /// Memory of idle clients of each proxy, and the latency of requests beside them.
@@ -41,6 +43,7 @@ pub struct BenchArgs {
             Part::Tokens,
             Part::Writes,
             Part::Memory,
+            Part::Board,
             Part::Proxies,
             Part::Idle,
         ]
@@ -105,6 +108,10 @@ pub struct BenchArgs {
     /// Requests per second beside them
     #[arg(long, value_name = "N", default_value = "200")]
     pub idle_rate: NonZeroU32,
+
+    /// Requests per second beside open boards, in `board`
+    #[arg(long, value_name = "N", default_value = "2000")]
+    pub board_rate: NonZeroU32,
 
     /// Smoke test of a few seconds; its figures are meaningless
     #[arg(long)]

@@ -47,6 +47,8 @@ pub struct BenchPlan {
     pub idle_clients: usize,
     /// Requests per second beside them.
     pub idle_rate: NonZeroU32,
+    /// Requests per second beside open boards.
+    pub board_rate: NonZeroU32,
 }
 
 impl BenchPlan {
@@ -75,6 +77,7 @@ impl BenchPlan {
             threads: numbers(&args.threads),
             idle_clients: args.idle_clients.get(),
             idle_rate: args.idle_rate,
+            board_rate: args.board_rate,
         };
         if !args.quick {
             return full;

@@ -12,7 +12,14 @@ fn everything_is_measured() {
     let folder = tempfile::tempdir().expect("a folder");
     let (file, page) = (folder.path().join("report.json"), folder.path().join("report.html"));
     let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
-        .args(["bench", "--quick", "--parts", "reads,tokens,writes,memory", "--connections", "8"])
+        .args([
+            "bench",
+            "--quick",
+            "--parts",
+            "reads,tokens,writes,memory,board",
+            "--connections",
+            "8",
+        ])
         .args(["--json", file.to_str().expect("text")])
         .args(["--html", page.to_str().expect("text")])
         .output()
@@ -25,6 +32,7 @@ fn everything_is_measured() {
         "session, sticky",
         "script, redis-benchmark",
         "hot sessions, created",
+        "64 boards",
     ] {
         assert!(table.contains(word), "{word} in {table}");
     }
@@ -33,14 +41,14 @@ fn everything_is_measured() {
     let report: Value =
         serde_json::from_slice(&std::fs::read(file).expect("written")).expect("JSON");
     let sections = report["sections"].as_array().expect("sections");
-    assert_eq!(sections.len(), 4);
+    assert_eq!(sections.len(), 5);
     for row in sections.iter().flat_map(|section| section["rows"].as_array().expect("rows")) {
         assert!(row["rps"]["median"].as_f64() > Some(0.0), "{row}");
         assert_eq!(row["failed"], 0, "{row}");
         assert_eq!(row["cpu_us"].as_array().map(Vec::len), Some(4), "{row}");
     }
     let ratios = sections.iter().map(|section| section["ratios"].as_array().map(Vec::len));
-    assert!(ratios.eq([Some(4), Some(2), Some(3), Some(1)]), "{report}");
+    assert!(ratios.eq([Some(4), Some(2), Some(3), Some(1), Some(2)]), "{report}");
     assert_eq!(sections[0]["rows"][1]["from_memory"], 1.0, "sticky reads come from memory");
     assert_eq!(sections[3]["memory"]["hot_sessions"], 200);
 }
