@@ -176,9 +176,10 @@ test: packages ## Run all tests, against real servers
 	@INSTA_UPDATE=no cargo test --workspace
 	@INSTA_UPDATE=no GATEWAY_TEST_ENGINE=pingora cargo test -p gateway --test it
 
+# The tests of one package alone would be built again, with fewer features; `--workspace` takes what `make test` has built.
 test-ui: packages $(UI_TESTS)/.package-lock.json ### Test the pages in Chromium: /docs, the start page, the errors; screenshots in target/ui
 	@cargo build --workspace --bins
-	@cargo test -p local-stack --test ui -- --ignored --nocapture
+	@cargo test --workspace --test ui -- --ignored --nocapture
 
 # Each phone and page is shown what was acknowledged to it, while the strategy is switched and an instance is killed.
 class-test: packages $(UI_TESTS)/.package-lock.json ### Talk as a class of 200 phones and two browsers, at 200 addresses and then at one, for s=120 seconds each
@@ -193,11 +194,11 @@ test-clients: packages $(API_TESTS)/.installed $(EXAMPLES)/.package-lock.json ##
 	@cargo build --workspace --bins
 	@rm -rf target/api-client
 	@$(API_TESTS)/bin/openapi-python-client generate --config infra/api-tests/client.yaml --path docs/openapi.json --meta none --output-path target/api-client/tandem_client
-	@cargo test -p local-stack --test clients -- --ignored --nocapture --test-threads=1 --skip schemathesis
+	@cargo test --workspace --test clients -- --ignored --nocapture --test-threads=1 --skip schemathesis
 
 fuzz-api: packages $(API_TESTS)/.installed ### Compare responses to generated requests with the OpenAPI document: 200 for each operation, or s=60 for 60 seconds
 	@cargo build --workspace --bins
-	@$(if $(s),FUZZ_SECONDS=$(s)) cargo test -p local-stack --test clients -- --ignored --nocapture schemathesis
+	@$(if $(s),FUZZ_SECONDS=$(s)) cargo test --workspace --test clients -- --ignored --nocapture schemathesis
 
 plans: packages ### Print how long lists of products=1000000 and audit=10000000 entries take, and the plans of PostgreSQL
 	@cargo build --workspace --bins
