@@ -188,6 +188,7 @@ class-test: packages $(UI_TESTS)/.package-lock.json ### Talk as a class of 200 p
 
 pictures: test-ui ### Take the pictures of the documents again
 	@cp target/ui/board-laptop-light.png docs/images/board.png
+	@for name in board-killed board-class-light class-room-light; do cp target/ui/$$name.png docs/images/; done
 
 # Each starts a stack of its own.
 test-clients: packages $(API_TESTS)/.installed $(EXAMPLES)/.package-lock.json ### Run the clients of docs/examples while an instance crashes, and a generated client
