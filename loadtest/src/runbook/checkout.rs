@@ -71,7 +71,14 @@ impl Checkout {
             Self { folder, offset: FreeOffset::find()?, local_stack, exports: String::new() };
         let offset = format!("--port-offset={}", checkout.offset.get());
         let up = checkout
-            .local_stack(&["up", "--stateless=2", "--stateful=3", "--gateways=2", &offset])
+            .local_stack(&[
+                "up",
+                "--stateless=2",
+                "--stateful=3",
+                "--gateways=2",
+                "--driver",
+                &offset,
+            ])
             .await?;
         ensure!(
             up.status.success(),
