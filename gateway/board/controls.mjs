@@ -28,7 +28,7 @@ export function changesOf(state) {
 }
 
 /** A change that missed other gateways, in words; nothing if it missed none. */
-export function toldOfMissed({ missed = [] }) {
+export function missedInWords({ missed = [] }) {
   return missed.map(({ gateway, cause }) => `Gateway ${gateway} was missed: ${cause}. Make the change again when it is back.`).join(' ');
 }
 
@@ -56,7 +56,7 @@ export function mount({ unlock, dialog, form, input, cancel, failure, selects, a
       const response = await fetch(url, { method, headers, body: body && JSON.stringify(body) });
       if (response.ok) {
         // A removal has no body.
-        report(toldOfMissed(await response.json().catch(() => ({}))));
+        report(missedInWords(await response.json().catch(() => ({}))));
         return true;
       }
       const problem = await response.json().catch(() => ({}));

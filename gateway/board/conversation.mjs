@@ -76,10 +76,10 @@ export function mount({ panel, form, list }, { show, report }) {
       const response = await fetch(CONVERSATION, {
         method: 'POST', body: JSON.stringify(body), headers: { Authorization: `Bearer ${token()}`, 'Content-Type': 'application/json' },
       });
-      const told = await response.json();
-      if (!response.ok) throw new Error(told.detail);
-      for (const exchanged of told.exchanges) list.prepend(entry(told.person, exchanged));
-      if (!told.exchanges.length) report(`${told.person} has no session: say something first.`);
+      const conversation = await response.json();
+      if (!response.ok) throw new Error(conversation.detail);
+      for (const exchanged of conversation.exchanges) list.prepend(entry(conversation.person, exchanged));
+      if (!conversation.exchanges.length) report(`${conversation.person} has no session: say something first.`);
       while (list.children.length > KEPT) list.lastChild.remove();
     } catch (error) {
       report(error instanceof TypeError ? 'The gateway did not respond.' : error.message);

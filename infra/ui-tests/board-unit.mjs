@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { describe, it } from 'node:test';
 import { ceiling, memoryShare, path } from '../../gateway/board/charts.mjs';
 import { modules, places, told } from '../../gateway/board/class.mjs';
-import { changesOf, strategiesOf, toldOfMissed } from '../../gateway/board/controls.mjs';
+import { changesOf, strategiesOf, missedInWords } from '../../gateway/board/controls.mjs';
 import { keyOf, reason, title } from '../../gateway/board/conversation.mjs';
 import * as lab from '../../gateway/board/lab.mjs';
 import { bars, effect, nextName } from '../../gateway/board/inspector.mjs';
@@ -217,9 +217,9 @@ describe('what the board explains and changes', () => {
   });
 
   it('says which gateways a change missed', () => {
-    assert.equal(toldOfMissed({}), '');
-    assert.equal(toldOfMissed({ missed: [] }), '');
-    const text = toldOfMissed({ missed: [{ gateway: '127.0.0.1:8005', cause: 'connection refused' }] });
+    assert.equal(missedInWords({}), '');
+    assert.equal(missedInWords({ missed: [] }), '');
+    const text = missedInWords({ missed: [{ gateway: '127.0.0.1:8005', cause: 'connection refused' }] });
     assert.equal(text, 'Gateway 127.0.0.1:8005 was missed: connection refused. Make the change again when it is back.');
   });
 

@@ -7,6 +7,7 @@
 mod api;
 pub mod args;
 mod clients;
+mod connection;
 mod conversation;
 mod driver;
 mod metrics;

@@ -9,13 +9,13 @@ use crate::upstream::{Act, Upstream};
 
 const CONVERSATION: &str = "/control/v1/conversation";
 const SAY: &str = r#"{"person":"A","act":"say","cookie_jar":true,"message":"Hello"}"#;
-const TOLD: &str = r#"{"person": "A", "has_session": true, "exchanges": [{"method": "POST",
+const RESPONSE: &str = r#"{"person": "A", "has_session": true, "exchanges": [{"method": "POST",
     "path": "/x", "sent": [], "status": 201, "duration_ms": 1.5, "headers": [], "body": ""}]}"#;
 
 #[test]
 fn what_is_listed_reaches_the_driver_and_nothing_else() {
     let driver = Upstream::start("driver");
-    driver.act(Act::Respond(200, vec![], TOLD));
+    driver.act(Act::Respond(200, vec![], RESPONSE));
     let gateway = Setup::new().driver(driver.addr()).start();
     let post = |body: &str| gateway.change(Request::new("POST", CONVERSATION).json(body));
     let said = post(SAY);

@@ -6,7 +6,7 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use http::StatusCode;
 use proto_contracts::{Endpoint, ErrorCode};
 use secrecy::ExposeSecret as _;
@@ -96,15 +96,7 @@ async fn at_constant_rate(
     let turns = |number| Turns { number, sessions: sessions.clone() };
     let rate: NonZeroU32 = env.plan.board_rate;
     let recorder = open_loop::run(clients, turns, rate, env.plan.round(), TIMEOUT).await;
-    let series = recorder.series.get(&Operation::Info).context("no request was sent")?;
-    let failed = series.failed();
-    Ok(Done {
-        good: series.requests() - failed,
-        failed,
-        elapsed: recorder.last_end - start,
-        p99_ms: Some(series.latencies.value_at_quantile(0.99) as f64 / 1000.0),
-        from_memory: None,
-    })
+    Done::of_open_loop(&recorder, start)
 }
 
 struct Turns {

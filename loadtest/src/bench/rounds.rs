@@ -2,14 +2,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 
 use super::cost::Processes;
 use super::drive::Driven;
 use super::report::{Cpu, Row, Spread};
 use crate::client::Response;
+use crate::recorder::Recorder;
+use crate::scenario::Operation;
 
 /// One load in one round.
 pub(crate) struct Round {
@@ -65,6 +67,24 @@ impl From<Driven> for Done {
         let p99_ms = Some(driven.p99_ms());
         let Driven { good, failed, elapsed, .. } = driven;
         Self { good, failed, elapsed, p99_ms, from_memory: None }
+    }
+}
+
+impl Done {
+    /// The requests of an open loop that began at `start`, all counted as `info`.
+    ///
+    /// # Errors
+    /// When no request was sent.
+    pub(crate) fn of_open_loop(recorder: &Recorder, start: Instant) -> Result<Self> {
+        let series = recorder.series.get(&Operation::Info).context("no request was sent")?;
+        let failed = series.failed();
+        Ok(Self {
+            good: series.requests() - failed,
+            failed,
+            elapsed: recorder.last_end - start,
+            p99_ms: Some(series.latencies.value_at_quantile(0.99) as f64 / 1000.0),
+            from_memory: None,
+        })
     }
 }
 

@@ -12,9 +12,10 @@ use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde::de::DeserializeOwned;
 use tokio::sync::watch;
-use tokio::time::{sleep, timeout};
+use tokio::time::sleep;
 
-use crate::client::{Client, Response, ScenarioRequest};
+use crate::client::{Response, ScenarioRequest};
+use crate::drive::connection::Connection;
 use crate::drive::driver::{Driver, Orders};
 use crate::outcome::ErrorKind;
 use crate::request;
@@ -78,7 +79,7 @@ struct SimulatedClient<'a> {
     driver: &'a Driver,
     number: u16,
     /// Absent before the first request and after a failed connect: the name is resolved again.
-    connection: Option<Client>,
+    connection: Connection,
     random: StdRng,
     session: Option<HeldSession>,
     given_up: Vec<SessionId>,
@@ -91,7 +92,7 @@ impl<'a> SimulatedClient<'a> {
         Self {
             driver,
             number,
-            connection: None,
+            connection: Connection::default(),
             random: StdRng::seed_from_u64(number.into()),
             session: None,
             given_up: Vec::new(),
@@ -268,21 +269,7 @@ impl<'a> SimulatedClient<'a> {
         {
             request.headers_mut().insert(HeaderName::from_static(headers::FORWARDED_FOR), from);
         }
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            None => {
-                let target = self.driver.target.resolve().await.map_err(|_| ErrorKind::Connect)?;
-                self.connection.insert(Client::new(target))
-            }
-        };
-        match timeout(REQUEST_TIMEOUT, connection.send(request)).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => {
-                self.connection = None;
-                Err(ErrorKind::from(&error))
-            }
-            Err(_elapsed) => Err(ErrorKind::Timeout),
-        }
+        self.connection.send(&self.driver.target, request, REQUEST_TIMEOUT).await
     }
 
     /// Deletes its sessions, as far as that is possible. Others expire.

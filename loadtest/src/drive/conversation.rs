@@ -10,10 +10,10 @@ use proto_contracts::control::{
 use proto_contracts::stateful::{CreateSession, PostConversation, Session};
 use proto_contracts::{Endpoint, SessionId, headers};
 use tokio::sync::Mutex;
-use tokio::time::timeout;
 
-use crate::client::{Client, Response, ScenarioRequest};
+use crate::client::{Response, ScenarioRequest};
 use crate::drive::args::TargetUrl;
+use crate::drive::connection::Connection;
 use crate::outcome::ErrorKind;
 use crate::request;
 use crate::scenario::affinity_cookie;
@@ -45,7 +45,7 @@ pub(super) struct People([Mutex<Person>; Speaker::ALL.len()]);
 /// One of them.
 #[derive(Default)]
 struct Person {
-    connection: Option<Client>,
+    connection: Connection,
     session: Option<SessionId>,
     /// The jar, which the affinity cookie alone is in.
     cookie: Option<HeaderValue>,
@@ -83,7 +83,7 @@ impl People {
     pub(super) async fn leave(&self, target: &TargetUrl) {
         for (place, person) in self.0.iter().enumerate() {
             let mut person = person.lock().await;
-            person.connection = None;
+            person.connection = Connection::default();
             if person.session.is_some() {
                 person.end(&Wire { target, cookie_jar: false, place }).await;
             }
@@ -197,21 +197,7 @@ impl Person {
         wire: &Wire<'_>,
         request: ScenarioRequest,
     ) -> Result<Response, ErrorKind> {
-        let connection = match &mut self.connection {
-            Some(connection) => connection,
-            None => {
-                let target = wire.target.resolve().await.map_err(|_| ErrorKind::Connect)?;
-                self.connection.insert(Client::new(target))
-            }
-        };
-        match timeout(REQUEST_TIMEOUT, connection.send(request)).await {
-            Ok(Ok(response)) => Ok(response),
-            Ok(Err(error)) => {
-                self.connection = None;
-                Err(ErrorKind::from(&error))
-            }
-            Err(_elapsed) => Err(ErrorKind::Timeout),
-        }
+        self.connection.send(wire.target, request, REQUEST_TIMEOUT).await
     }
 }
 

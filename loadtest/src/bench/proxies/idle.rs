@@ -154,15 +154,7 @@ async fn at_constant_rate(proxy: &Running, rate: NonZeroU32, duration: Duration)
     let start = Instant::now();
     let judged = |number| Judged { number, responses: Arc::clone(&proxy.responses) };
     let recorder = open_loop::run(clients, judged, rate, duration, TIMEOUT).await;
-    let series = recorder.series.get(&Operation::Info).context("no request was sent")?;
-    let failed = series.failed();
-    Ok(Done {
-        good: series.requests() - failed,
-        failed,
-        elapsed: recorder.last_end - start,
-        p99_ms: Some(series.latencies.value_at_quantile(0.99) as f64 / 1000.0),
-        from_memory: None,
-    })
+    Done::of_open_loop(&recorder, start)
 }
 
 /// One connection's requests of the comparison.

@@ -34,8 +34,8 @@ const VICTIM: &str = "stateful-2";
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_phone_is_shown_what_the_ledger_says() -> Result<()> {
     let stack = start().await?;
-    for crowd in [Crowd::Apart, Crowd::Together] {
-        talk(&stack, crowd, Duration::from_secs(10), None).await?;
+    for addresses in [Addresses::Apart, Addresses::Together] {
+        talk(&stack, addresses, Duration::from_secs(10), None).await?;
     }
     stack.shutdown().await;
     Ok(())
@@ -47,9 +47,9 @@ async fn each_phone_and_two_pages_are_shown_what_the_ledger_says() -> Result<()>
     let seconds = std::env::var("CLASS_SECONDS").ok().and_then(|text| text.parse().ok());
     let duration = Duration::from_secs(seconds.unwrap_or(120));
     let stack = start().await?;
-    for crowd in [Crowd::Apart, Crowd::Together] {
-        let pages = Pages::open(&stack, crowd)?;
-        talk(&stack, crowd, duration, Some(pages)).await?;
+    for addresses in [Addresses::Apart, Addresses::Together] {
+        let pages = Pages::open(&stack, addresses)?;
+        talk(&stack, addresses, duration, Some(pages)).await?;
     }
     stack.shutdown().await;
     Ok(())
@@ -57,15 +57,15 @@ async fn each_phone_and_two_pages_are_shown_what_the_ledger_says() -> Result<()>
 
 /// Where the phones are.
 #[derive(Clone, Copy, Debug)]
-enum Crowd {
+enum Addresses {
     /// Each at its own address.
     Apart,
     /// All behind one.
     Together,
 }
 
-impl Crowd {
-    fn address(self, phone: u8) -> Ipv4Addr {
+impl Addresses {
+    fn of(self, phone: u8) -> Ipv4Addr {
         match self {
             Self::Apart => Ipv4Addr::new(127, 0, 1, phone),
             Self::Together => Ipv4Addr::new(127, 0, 2, 1),
@@ -89,12 +89,12 @@ async fn start() -> Result<Stack> {
 /// A class joins, talks for so long while things happen, and compares.
 async fn talk(
     stack: &Stack,
-    crowd: Crowd,
+    addresses: Addresses,
     duration: Duration,
     mut pages: Option<Pages>,
 ) -> Result<()> {
     let joining = (1..=PHONES)
-        .map(|phone| Person::join(stack, format!("{crowd:?} {phone}"), crowd.address(phone)));
+        .map(|phone| Person::join(stack, format!("{addresses:?} {phone}"), addresses.of(phone)));
     let people = try_join_all(joining).await?;
     let acts: Arc<[AtomicU64]> = people.iter().map(|_| AtomicU64::new(0)).collect();
     let (stop, stopped) = watch::channel(false);
@@ -124,7 +124,7 @@ async fn talk(
         faults.extend(person.faults.drain(..).map(|fault| format!("{nickname}: {fault}")));
     }
     let messages: u64 = people.iter().map(|person| person.shown.count).sum();
-    eprintln!("{crowd:?}: {PHONES} phones, {messages} messages acknowledged, {seen:?}");
+    eprintln!("{addresses:?}: {PHONES} phones, {messages} messages acknowledged, {seen:?}");
     ensure!(faults.is_empty(), "{} faults: {:#?}", faults.len(), &faults[..faults.len().min(10)]);
     // Else nothing was tried.
     ensure!(seen.verdict(Verdict::Off) >= u64::from(PHONES), "the strategy was not switched");
@@ -213,9 +213,9 @@ struct PageLedger {
 }
 
 impl Pages {
-    fn open(stack: &Stack, crowd: Crowd) -> Result<Self> {
+    fn open(stack: &Stack, addresses: Addresses) -> Result<Self> {
         let repository = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").canonicalize()?;
-        let file = |name: &str| stack.state_dir().join(format!("class-{crowd:?}.{name}"));
+        let file = |name: &str| stack.state_dir().join(format!("class-{addresses:?}.{name}"));
         let (stop, ledger) = (file("stop"), file("json"));
         let urls = stack.urls();
         let node = Command::new("node")
@@ -224,7 +224,7 @@ impl Pages {
             .env("TANDEM_CLASS", urls.class.context("the class is open")?)
             .env("TANDEM_STATE", stack.state_dir())
             .env("UI_SCREENSHOTS", repository.join("target/ui-class"))
-            .env("CLASS_NAME", format!("Page {crowd:?}"))
+            .env("CLASS_NAME", format!("Page {addresses:?}"))
             .env("CLASS_STOP", &stop)
             .env("CLASS_LEDGER", &ledger)
             .current_dir(&repository)
