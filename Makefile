@@ -13,6 +13,7 @@ LOCAL_STACK := target/$(if $(filter dev,$(PROFILE)),debug,$(PROFILE))/local-stac
 TOOLS := target/tools
 CARGO_DENY := 0.20.2
 CARGO_LLVM_COV := 0.9.1
+CARGO_CYCLONEDX := 0.5.9
 PYTHON := $(TOOLS)/python/bin
 UI_TESTS := infra/ui-tests/node_modules
 EXAMPLES := docs/examples/node_modules
@@ -26,6 +27,7 @@ help: ## Print the common targets
 	@echo '  make up STATELESS=2 STATEFUL=3 STORE=hybrid REDIS=single GATEWAYS=1 PORT_OFFSET=0'
 	@echo '                            (all optional; STORE: hybrid, redis, memory; REDIS: single, sentinel, cluster)'
 	@echo '                            OTLP=http://127.0.0.1:4318 sends traces to a collector; LAB=1 enables the lab; REPLICA=1 adds a standby of PostgreSQL'
+	@echo '                            TLS=1 encrypts all connections between the tiers, too'
 	@echo '                            CLASS=1 opens a page for the phones of a class to the local network'
 	@echo '                            DRIVER=0 leaves the traffic source of the board away: the first build is shorter'
 	@echo '  make scale stateful=4      make kill i=stateful-2      make start i=stateful-2      make logs i=gateway f=1'
@@ -37,12 +39,26 @@ help-all: ## Print every target
 up: packages build-up ## Install what is missing, build, start everything, wait until it is healthy
 	@$(LOCAL_STACK) up $(if $(STATELESS),--stateless=$(STATELESS)) $(if $(STATEFUL),--stateful=$(STATEFUL)) \
 	    $(if $(STORE),--store=$(STORE)) $(if $(REDIS),--redis=$(REDIS)) $(if $(PORT_OFFSET),--port-offset=$(PORT_OFFSET)) \
-	    $(if $(GATEWAYS),--gateways=$(GATEWAYS)) $(if $(OTLP),--otlp=$(OTLP)) $(if $(LAB),--lab) $(if $(REPLICA),--replica) \
+	    $(if $(GATEWAYS),--gateways=$(GATEWAYS)) $(if $(OTLP),--otlp=$(OTLP)) $(if $(LAB),--lab) $(if $(REPLICA),--replica) $(if $(TLS),--tls) \
 	    $(if $(filter 0,$(DRIVER)),,--driver) \
 	    $(if $(CLASS),--class $(if $(CLASS_HOST),--class-host=$(CLASS_HOST)) $(if $(CLASS_CERT),--class-cert=$(CLASS_CERT) --class-key=$(CLASS_KEY)))
 
 down: ## Stop everything; data and logs stay in .local
 	@$(call local-stack,down)
+
+backup: ### Back up the running system into .local/backups; kind=base or kind=recent for the other kinds
+	@infra/local/install-packages.sh --for-backup
+	@infra/backup/local.sh backup $(or $(kind),create)
+
+backups: ### List the backups of the local stack
+	@infra/backup/local.sh backup list
+
+restore: ### Replace all data of the running system by the newest backup, or by from=daily/20261129T030000Z
+	@infra/backup/local.sh restore $(from)
+
+drill: ### Restore the newest backup into a scratch system, compare it, and print RPO and RTO
+	@infra/local/install-packages.sh --for-backup
+	@infra/backup/local.sh drill
 
 status: ## Show each component: state, pid, port, log
 	@$(call local-stack,status)
@@ -89,6 +105,10 @@ chaos: build ## Inject faults under load and check the guarantees: args='--durat
 kill-postgres: packages ### Kill PostgreSQL under changes of accounts, and compare what was acknowledged with the audit log: kills=10
 	@cargo build --workspace --bins
 	@TANDEM_TEST_KILLS=$(or $(kills),10) cargo test -p local-stack --test e2e accounts::kills -- --nocapture
+
+postgres-failover-test: packages-for-failover ### Fail PostgreSQL over as the `ha` overlay does, under load, and compare what was acknowledged with the audit log: kills=10
+	@cargo build --workspace --bins
+	@TANDEM_TEST_FAILOVERS=$(or $(kills),10) cargo test --workspace --test e2e postgres_failover -- --nocapture
 
 lessons: build ## Run every lesson: predicted beside measured. args='--step' asks the class first
 	@$(dir $(LOCAL_STACK))loadtest lesson run all $(args)
@@ -153,6 +173,24 @@ compose-test-monitoring: ### Test the monitoring overlay: scraping, dashboards, 
 	@cargo build --workspace --bins
 	@infra/compose/test-monitoring.sh
 
+# Addresses of Services and the owners of volumes take root.
+k8s-test: $(PYTHON)/.installed ### Run the Pods of infra/k8s as containers without a cluster, and replace them under load: args='--steps gateway'; takes kubectl and sudo
+	@cargo build --workspace --bins
+	@infra/compose/compose.sh build $(COMPOSE_BUILD_ARGS)
+	@$(if $(filter-out 0,$(shell id -u)),sudo --preserve-env=DOCKER_HOST )$(PYTHON)/python infra/k8s/test-pods.py $(args)
+
+server-test: ### Set up a fresh Debian by infra/server/setup-server.sh, twice, and check it; takes root and debootstrap
+	@cargo build --workspace --bins
+	@infra/server/test-setup.sh
+
+testssl: ### Have testssl look at the TLS of Nginx, and fail above low; takes the package testssl.sh
+	@cargo build --workspace --bins
+	@infra/server/testssl.sh
+
+keepalived-test: ### Move an address between two hosts in network namespaces, and count lost sessions; takes root and keepalived
+	@cargo build --workspace --bins
+	@infra/server/test-keepalived.sh
+
 deployment-test: ### Run every command of docs/DEPLOYMENT.md in a fresh clone
 	@infra/compose/test-deployment.sh
 
@@ -170,16 +208,30 @@ broken: ### Build the services with failpoints: make chaos args='--broken no-han
 	@cargo build --profile $(PROFILE) --workspace --features stateful-svc/broken --bin stateful-svc-broken
 	@cargo build --profile $(PROFILE) --workspace --features stateless-svc/broken --bin stateless-svc-broken
 
-test: packages ## Run all tests, against real servers
+# The end-to-end tests wait for more than half of their time, so more of them run at once than a machine for CI has processors.
+test: packages-for-failover ## Run all tests, against real servers
+	@infra/local/install-packages.sh --for-backup
 	@cargo build --workspace --bins
 	@$(MAKE) broken PROFILE=dev
-	@INSTA_UPDATE=no cargo test --workspace
+	@INSTA_UPDATE=no cargo test --workspace --lib --bins --test it --test stack --test layers --test docs
+	@INSTA_UPDATE=no cargo test --workspace --test e2e -- --test-threads=4
+	@INSTA_UPDATE=no cargo test --workspace --doc
 	@INSTA_UPDATE=no GATEWAY_TEST_ENGINE=pingora cargo test -p gateway --test it
+
+# Those with Sentinels and clusters, and those of what has no TLS of its own, are left out.
+tls-test: packages ### Run the end-to-end tests with TLS between all tiers: only=live for one module
+	@cargo build --workspace --bins
+	@$(MAKE) broken PROFILE=dev
+	@TANDEM_TEST_TLS=1 cargo test --workspace --test e2e -- --test-threads=4 $(or $(only),$(foreach left,cluster sentinels redis_failover postgres_failover,--skip=$(left)))
 
 # The tests of one package alone would be built again, with fewer features; `--workspace` takes what `make test` has built.
 test-ui: packages $(UI_TESTS)/.package-lock.json ### Test the pages in Chromium: /docs, the start page, the errors; screenshots in target/ui
 	@cargo build --workspace --bins
 	@cargo test --workspace --test ui -- --ignored --nocapture
+
+board-frames: packages $(UI_TESTS)/.package-lock.json ### Print how many frames/s the board keeps on the stream of 5,000 requests/s: s=10 seconds at each size
+	@cargo build --workspace --bins
+	@UI_ONLY='frames of the board' FRAMES_SECONDS=$(or $(s),10) cargo test --workspace --test ui -- --ignored --nocapture
 
 # Each phone and page is shown what was acknowledged to it, while the strategy is switched and an instance is killed.
 class-test: packages $(UI_TESTS)/.package-lock.json ### Talk as a class of 200 phones and two browsers, at 200 addresses and then at one, for s=120 seconds each
@@ -188,7 +240,7 @@ class-test: packages $(UI_TESTS)/.package-lock.json ### Talk as a class of 200 p
 
 pictures: test-ui ### Take the pictures of the documents again
 	@cp target/ui/board-laptop-light.png docs/images/board.png
-	@for name in board-killed board-class-light class-room-light; do cp target/ui/$$name.png docs/images/; done
+	@for name in board-killed board-lesson board-class-light class-room-light; do cp target/ui/$$name.png docs/images/; done
 
 # Each starts a stack of its own.
 test-clients: packages $(API_TESTS)/.installed $(EXAMPLES)/.package-lock.json ### Run the clients of docs/examples while an instance crashes, and a generated client
@@ -228,15 +280,24 @@ upload-test: packages ### Upload n=200 files of mb=50 at once, and print the mem
 	@cargo build --workspace --bins
 	@UPLOADS=$(or $(n),200) UPLOAD_MIB=$(or $(mb),50) cargo test -p local-stack --test e2e files::memory:: -- --ignored --nocapture
 
+rollback-test: packages ### Roll a release out and back under load, with two builds and a migration between them: previous=REVISION for a build of that
+	@infra/server/rollback-test.sh $(previous)
+
 import-test: packages ### Import n=100000 users and as many products, again, and with a broken row, and print how long it takes
 	@cargo build --workspace --bins
 	@IMPORT_ROWS=$(or $(n),100000) cargo test -p local-stack --test e2e imports::many_rows -- --nocapture
+
+drill-test: packages ### Back up n=100000 sessions and rows and files=1000, destroy everything, restore it, and compare with a ledger
+	@infra/local/install-packages.sh --for-backup
+	@cargo build --workspace --bins
+	@BACKUP_ROWS=$(or $(n),100000) BACKUP_FILES=$(or $(files),1000) cargo test -p local-stack --test e2e backup:: -- --nocapture --test-threads=1
 
 replica-test: packages ### Write and read n=10000 times through a replica whose replay is paused, and count stale reads
 	@cargo build --workspace --bins
 	@TANDEM_TEST_PAIRS=$(or $(n),10000) cargo test -p local-stack --test e2e replica::a_writer -- --nocapture
 
 coverage: packages $(TOOLS)/bin/cargo-llvm-cov ### Measure the line coverage of the tests; fails below 85 %
+	@infra/local/install-packages.sh --for-backup
 	@infra/local/install-packages.sh --for-coverage
 	@infra/coverage.sh $(TOOLS)/bin/cargo-llvm-cov
 
@@ -260,6 +321,12 @@ deny: $(TOOLS)/bin/cargo-deny ### Check the dependencies: licences, sources, ban
 
 advisories: $(TOOLS)/bin/cargo-deny ### Check the dependencies for known vulnerabilities; fetches the database
 	@$(TOOLS)/bin/cargo-deny --workspace --locked check advisories
+
+sbom: $(TOOLS)/bin/cargo-cyclonedx ### Write the inventory of each program's crates (CycloneDX) into target/sbom
+	@infra/release/sbom.sh $(TOOLS)/bin/cargo-cyclonedx target/sbom
+
+licences: ### Write the licences of all crates into target/licences.html; fails on one that deny.toml does not allow
+	@infra/release/licences.py target/licences.html
 
 monitoring-test: packages ### Check that every rule and dashboard has data, with a local stack under load
 	@cargo build --workspace --bins
@@ -285,6 +352,9 @@ docs-ui: ### Write Swagger UI's files of /docs again from the npm package, and c
 dashboards: $(PYTHON)/.installed ### Generate the Grafana dashboards from infra/monitoring/grafana/dashboards.py
 	@$(PYTHON)/python infra/monitoring/grafana/dashboards.py
 
+kubernetes-rules: $(PYTHON)/.installed ### Generate the PrometheusRules of infra/k8s from infra/monitoring/prometheus/rules
+	@$(PYTHON)/python infra/k8s/prometheus-rules.py
+
 clean: down ### Stop everything; remove data, logs and builds
 	@if [ -f .local/shared ]; then rm -rf -- "$$(<.local/shared)"; fi; rm -rf .local
 	@cargo clean
@@ -295,6 +365,16 @@ packages: ### Install the packages that are missing
 packages-for-bench: ### Install the other proxies that `make bench` measures, too
 	@infra/local/install-packages.sh --for-bench
 
+packages-for-failover: packages $(TOOLS)/patroni/.installed ### Install what the `ha` overlay runs for PostgreSQL, too
+	@infra/local/install-packages.sh --for-failover
+
+# By Debian's Python, which other users can run.
+$(TOOLS)/patroni/.installed: infra/compose/postgres/requirements.txt
+	@infra/local/install-packages.sh --for-failover
+	@/usr/bin/python3 -m venv $(TOOLS)/patroni
+	@$(TOOLS)/patroni/bin/pip install --quiet --disable-pip-version-check --requirement $<
+	@touch $@
+
 # Without optimization: it builds in a third of the time and runs for a second.
 $(TOOLS)/bin/cargo-deny:
 	@cargo install cargo-deny --version $(CARGO_DENY) --locked --debug --root $(TOOLS) --target-dir $(TOOLS)/build
@@ -302,6 +382,10 @@ $(TOOLS)/bin/cargo-deny:
 
 $(TOOLS)/bin/cargo-llvm-cov:
 	@cargo install cargo-llvm-cov --version $(CARGO_LLVM_COV) --locked --debug --root $(TOOLS) --target-dir $(TOOLS)/build
+	@rm -rf $(TOOLS)/build
+
+$(TOOLS)/bin/cargo-cyclonedx:
+	@cargo install cargo-cyclonedx --version $(CARGO_CYCLONEDX) --locked --debug --root $(TOOLS) --target-dir $(TOOLS)/build
 	@rm -rf $(TOOLS)/build
 
 $(UI_TESTS)/.package-lock.json: infra/ui-tests/package-lock.json
@@ -330,6 +414,6 @@ $(PYTHON)/.installed: infra/requirements.txt
 local-stack = if [ -x $(LOCAL_STACK) ]; then $(LOCAL_STACK) $(1); else echo 'Nothing has been started here yet: make up'; fi
 require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for example: $(2)' >&2; exit 2; fi
 # Prints the targets whose help follows this marker.
-targets = awk -F ':.* $(1) ' '/^[a-z-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+targets = awk -F ':.* $(1) ' '/^[a-z0-9-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: pictures compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test monitoring-test alerts-test runbook-test lint-infra dashboards error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway revocation-test rollout abuse faults logins logs load routing bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api plans lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench import-test replica-test
+.PHONY: board-frames pictures compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test k8s-test server-test testssl keepalived-test monitoring-test alerts-test runbook-test lint-infra dashboards kubernetes-rules error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway revocation-test rollout abuse faults logins logs load routing bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api plans lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench packages-for-failover postgres-failover-test import-test replica-test drill-test backup backups restore drill sbom licences rollback-test tls-test

@@ -6,6 +6,7 @@ import * as classroom from './class.mjs';
 import * as controls from './controls.mjs';
 import * as conversation from './conversation.mjs';
 import * as inspector from './inspector.mjs';
+import * as lessons from './lessons.mjs';
 import { legend, update } from './panels.mjs';
 import { at, isMoving, scene } from './scene.mjs';
 import { initial, reduce } from './state.mjs';
@@ -135,6 +136,12 @@ traffic.mount({
   panel: find('traffic'), form: find('traffic-form'), fields: find('traffic-fields'), state: find('traffic-state'),
   figures: find('traffic-figures'), stop: find('traffic-stop'),
 }, { report, found: showConversation });
+lessons.mount({
+  panel: find('lab'), summary: find('lab').querySelector('summary'), notice: find('lessons-notice'), short: find('lessons-short'), list: find('lessons'),
+  stage: find('lesson'), number: find('lesson-number'), title: find('lesson-title'), question: find('lesson-question'), state: find('lesson-state'),
+  theory: find('lesson-theory'), numbers: find('lesson-numbers'), explanation: find('lesson-explanation'), form: find('lesson-form'),
+  guess: find('guess'), next: find('lesson-next'), stop: find('lesson-stop'),
+}, { report });
 const updateCharts = charts.mount(find('charts'));
 theme();
 new ResizeObserver(() => { measure(); drawn = false; }).observe(page.stage);

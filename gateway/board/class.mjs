@@ -2,6 +2,7 @@
 // it has the code of the room.
 
 import { token } from './controls.mjs';
+import { read as readLab } from './lab.mjs';
 import { isConfirmed, make } from './panels.mjs';
 import { placeOf, membersOf } from './rendezvous.mjs';
 
@@ -9,7 +10,6 @@ const POLL_MS = 1_000;
 /** Without a class it is asked again after this long. */
 const CLOSED_MS = 30_000;
 const PATH = '/control/v1/class';
-const LAB = '/control/v1/lab';
 const SVG = 'http://www.w3.org/2000/svg';
 /** Light modules around a QR code (ISO/IEC 18004). */
 const QUIET = 4;
@@ -56,6 +56,8 @@ function picture(rows) {
 export function mount({ panel, qr, address, code, count, missed, enlarge, reset, large, cards }, { show, report }) {
   let room = null;
   let url = null;
+  /** Beginnings and ends of requests that end sessions. */
+  let ends = 0;
 
   async function request(method, path = PATH) {
     return fetch(path, { method, headers: { Authorization: `Bearer ${token()}` }, cache: 'no-store' });
@@ -64,17 +66,20 @@ export function mount({ panel, qr, address, code, count, missed, enlarge, reset,
   /** Without a class, its path would be an error in the browser's console. */
   async function isOpen() {
     if (room) return true;
-    const response = await fetch(LAB, { cache: 'no-store' }).catch(() => null);
-    return response?.ok && (await response.json()).class;
+    return (await readLab())?.class;
   }
 
   async function poll() {
     if (!token() || !(await isOpen())) return close();
+    const before = ends;
     const response = await request('GET').catch(() => null);
     // Away for a moment: the list stays, and the page says that it is stale.
     if (!response) return POLL_MS;
     if (!response.ok) return close();
-    room = await response.json();
+    const next = await response.json();
+    // It may have whom the page has ended meanwhile.
+    if (before !== ends) return 0;
+    room = next;
     open();
     return POLL_MS;
   }
@@ -103,9 +108,13 @@ export function mount({ panel, qr, address, code, count, missed, enlarge, reset,
   async function end(path, button, question) {
     if (!isConfirmed(button, question)) return;
     report('');
+    ends += 1;
     const response = await request('DELETE', path).catch(() => null);
+    ends += 1;
     // Who is gone already need not be kicked.
-    if (!response || !(response.ok || response.status === 404)) {
+    if (response?.ok || response?.status === 404) {
+      if (room) room = { ...room, people: room.people.filter(({ digest }) => path !== PATH && path !== `${PATH}/${digest}`) };
+    } else {
       const problem = await response?.json().catch(() => ({}));
       report(problem?.detail ?? 'The gateway did not respond; the class may be as before.');
     }

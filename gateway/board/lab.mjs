@@ -22,6 +22,18 @@ export function processesOf(lab) {
   return { states, counts: Object.fromEntries(POOLS.map((pool) => [pool, count(pool)])), most: lab.most_instances };
 }
 
+let asked = null;
+
+/** What the gateway knows of the lab; nothing when it does not respond. Who asks within a second gets the same response. */
+export function read() {
+  const now = performance.now();
+  if (!asked || now - asked.at > FOLLOW_MS / 2) {
+    const lab = fetch(LAB, { cache: 'no-store' }).then((response) => (response.ok ? response.json() : null)).catch(() => null);
+    asked = { at: now, lab };
+  }
+  return asked.lab;
+}
+
 /** Keeps what the agent knows while `isOpen`. `change` sends a change, and returns whether it was made. */
 export function mount({ scalers, isOpen, change }) {
   let known = null;
@@ -29,21 +41,20 @@ export function mount({ scalers, isOpen, change }) {
 
   async function ask() {
     if (isAbsent || !isOpen()) return;
-    try {
-      const response = await fetch(LAB, { cache: 'no-store' });
-      const lab = response.ok ? await response.json() : null;
-      // Asked for once: an agent does not come by itself.
-      isAbsent = lab?.agent === false;
-      known = lab?.agent ? processesOf(lab) : null;
-    } catch {
-      known = null;
-    }
+    const reading = read();
+    const lab = await reading;
+    // After a change, a newer one is on its way.
+    if (asked?.lab !== reading) return;
+    // Asked for once: an agent does not come by itself.
+    isAbsent = lab?.agent === false;
+    known = lab?.agent ? processesOf(lab) : null;
   }
 
   async function scale(pool, by, buttons) {
     if (!known) return;
     for (const button of buttons) button.disabled = true;
     await change('PUT', `${LAB}/pools/${pool}/scale`, { instances: known.counts[pool] + by });
+    asked = null;
     await ask();
     show(pool);
   }
@@ -73,7 +84,7 @@ export function mount({ scalers, isOpen, change }) {
 
   return {
     /** Asks at once, such as when the controls are unlocked or a change was made. */
-    async refresh() { await ask(); POOLS.forEach(show); },
+    async refresh() { asked = null; await ask(); POOLS.forEach(show); },
     /** The state of an instance's process, if it is known. */
     process: (name) => known?.states.get(name),
   };

@@ -3,6 +3,7 @@
 
 import { token } from './controls.mjs';
 import { make } from './panels.mjs';
+import { changes } from './poll.mjs';
 import { amount } from './words.mjs';
 
 const TRAFFIC = '/control/v1/traffic';
@@ -46,8 +47,7 @@ export function mount({ panel, form, fields, state, figures, stop }, { report, f
   const [start] = form.querySelectorAll('button');
   let known = null;
   let isAbsent = false;
-  /** Changes on their way: what comes meanwhile is older. */
-  let waiting = 0;
+  const sent = changes();
   let last = Promise.resolve();
   /** Whether the fields differ from the driver's settings because somebody is changing them. */
   let edited = false;
@@ -116,7 +116,7 @@ export function mount({ panel, form, fields, state, figures, stop }, { report, f
     const settings = Object.fromEntries([...inputs].map(([name, { input }]) => [name, valueOf(input)]));
     edited = false;
     report('');
-    waiting += 1;
+    sent.begin();
     last = last.then(() => perform(method, method === 'PUT' ? settings : undefined));
   }
 
@@ -127,18 +127,19 @@ export function mount({ panel, form, fields, state, figures, stop }, { report, f
     } catch (error) {
       report(error instanceof TypeError ? 'The gateway did not respond; the traffic may be as before.' : error.message);
     }
-    waiting -= 1;
-    if (traffic && !waiting) show(traffic);
+    sent.end();
+    if (traffic && !sent.isWaiting()) show(traffic);
   }
 
   async function ask() {
     if (!token()) return show(null);
-    if (isAbsent || waiting) return undefined;
+    if (isAbsent || sent.isWaiting()) return undefined;
+    const isNews = sent.poll();
     try {
       const traffic = await request('GET');
       // Asked for once: a driver does not come by itself.
       isAbsent = !traffic.driver;
-      if (!waiting) show(traffic.driver ? traffic : null);
+      if (isNews()) show(traffic.driver ? traffic : null);
     } catch (error) {
       // A gateway that is away says so elsewhere.
       if (known && !(error instanceof TypeError)) state.textContent = error.message;

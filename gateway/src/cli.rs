@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use service_kit::cli::{Probe, ProbeArgs};
+use service_kit::cli::{Probe, ProbeArgs, Scheme};
 use service_kit::config::EX_USAGE;
 
 use crate::config::{Config, ConfigError};
@@ -16,6 +16,7 @@ use crate::ctl::Ctl;
 /// The environment overrides the file: GATEWAY_LISTEN, GATEWAY_CONTROL_LISTEN,
 /// GATEWAY_METRICS_LISTEN, GATEWAY_STATE_FILE, GATEWAY_UPGRADE_SOCK, GATEWAY_STATELESS_INSTANCES,
 /// GATEWAY_STATEFUL_INSTANCES, GATEWAY_STATELESS_DISCOVER, GATEWAY_STATEFUL_DISCOVER,
+/// GATEWAY_STATELESS_TLS_NAME, GATEWAY_STATEFUL_TLS_NAME, GATEWAY_TLS_CERT, GATEWAY_TLS_KEY,
 /// GATEWAY_TRUSTED_PROXIES, GATEWAY_RATE_LIMIT_EXEMPT, INSTANCE_ID (this gateway's name; with
 /// INSTANCE_ID_FROM=dns it comes from DNS) and LOG_LEVEL. OTEL_EXPORTER_OTLP_ENDPOINT and
 /// OpenTelemetry's other variables configure traces. With JWT_JWKS_URL or a key,
@@ -83,11 +84,15 @@ pub fn print_config_ok(path: &Path) -> ExitCode {
 /// Probes the gateway that runs with this configuration: liveness at the data plane, readiness at
 /// the control plane, which reflects the pools.
 pub fn probe(probe: Probe, config: &Config) -> ExitCode {
-    let listen = match probe {
-        Probe::Health => config.server.listen,
-        Probe::Ready => config.control.listen,
+    let (scheme, listen) = match probe {
+        Probe::Health => (Scheme::of(config.server.tls.as_ref()), config.server.listen),
+        Probe::Ready => (Scheme::Http, config.control.listen),
     };
-    probe.run(listen, config.control.allowed_hosts.first().map_or("localhost", String::as_str))
+    probe.run(
+        scheme,
+        listen,
+        config.control.allowed_hosts.first().map_or("localhost", String::as_str),
+    )
 }
 
 /// Prints the faults of the configuration.

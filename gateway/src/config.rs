@@ -21,6 +21,7 @@ mod retries;
 mod server;
 mod source;
 mod timeouts;
+mod upstream_tls;
 
 use std::path::{Path, PathBuf};
 
@@ -28,6 +29,7 @@ use proto_contracts::{DeploymentName, InstanceName, PoolName};
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use service_kit::telemetry::TraceConfig;
+use service_kit::tls::{ServerCertificate, Trust};
 use service_kit::tokens::TokenSettings;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -49,8 +51,12 @@ pub use rate_limit::Exempt;
 pub use server::{Engine, RoutingHeaders, Server, TrustedProxies};
 pub use source::Source;
 pub use timeouts::{BodyPace, ClientTimeouts, Timeouts, UpstreamTimeouts};
+pub use upstream_tls::{InvalidTls, UpstreamTls};
 
 use check::Check;
+
+/// The number of settings that only a restart changes.
+pub(crate) const FIXED: usize = 17;
 
 /// The validated configuration.
 #[derive(Debug)]
@@ -80,6 +86,8 @@ pub struct Config {
     pub tokens: Option<TokenSettings>,
     /// Where traces are sent.
     pub traces: Option<TraceConfig>,
+    /// The authorities of servers that are reached by TLS.
+    pub trust: Trust,
     /// Limit of client connections; `None`: derived from the limit of file descriptors.
     pub max_connections: Option<usize>,
     stateless: PoolConfig,
@@ -183,7 +191,7 @@ impl Config {
 
     /// The settings that only a restart or a hot restart changes, each with its value as text. A
     /// reload compares the texts.
-    pub(crate) fn fixed(&self) -> [(&'static str, String); 15] {
+    pub(crate) fn fixed(&self) -> [(&'static str, String); FIXED] {
         let Self { name, server, control, seed, log_filter, traces, .. } = self;
         let token = control.token.as_ref().map(|token| xxh3_64(token.expose_secret().as_bytes()));
         [
@@ -217,6 +225,11 @@ impl Config {
                 "[pools] protocol",
                 format!("{:?} {:?}", self.stateless.protocol, self.stateful.protocol),
             ),
+            ("[pools] tls_name", format!("{:?} {:?}", self.stateless.tls, self.stateful.tls)),
+            (
+                "[server] tls_cert, tls_key",
+                format!("{:?}", server.tls.as_ref().map(ServerCertificate::paths)),
+            ),
         ]
     }
 
@@ -244,11 +257,13 @@ impl Config {
         format!("{:016x}", xxh3_64(shared.as_bytes()))
     }
 
-    /// How this gateway identifies itself to instances.
+    /// How this gateway reaches instances, and identifies itself to them.
     pub(crate) fn identity(&self) -> Identity {
+        let tls = PoolName::ALL.into_iter();
         Identity {
             instance_token: self.instance_token.clone(),
             deployment: self.deployment.clone(),
+            tls: tls.filter_map(|pool| Some((pool, self.pool(pool).tls.clone()?))).collect(),
         }
     }
 
@@ -276,7 +291,8 @@ impl Config {
         let overload = file.overload.check(&mut check);
         let (rate_limit, exempt) = file.rate_limit.check(&mut check);
         let (clients, max_connections) = file.clients.check(&mut check);
-        let (stateless, stateful) = file.pools.check(&mut check, lab);
+        let trust = check.trust();
+        let (stateless, stateful) = file.pools.check(&mut check, lab, &trust);
         let instance_token = check.token("INSTANCE_TOKEN");
         let deployment = check.deployment();
         let log_filter = check.log_filter();
@@ -311,6 +327,7 @@ impl Config {
             log_filter,
             tokens,
             traces,
+            trust,
             stateless,
             stateful,
         })

@@ -10,6 +10,7 @@
 //! gateway forwards what it routes by.
 
 mod bounds;
+mod handshake;
 mod header;
 mod refusal;
 
@@ -27,10 +28,12 @@ use pingora::protocols::Stream;
 use pingora::protocols::http::ServerSession;
 use pingora::proxy::HttpProxy;
 use pingora::server::ShutdownWatch;
+use service_kit::tls::ServerCertificate;
 use tokio::sync::watch;
 
 use crate::config::Traffic;
 use crate::connection::bounds::{Bounds, Place};
+use crate::connection::handshake::Handshakes;
 use crate::connection::header::{Ending, Turn};
 use crate::exchange::{PlainExchange, Timer};
 use crate::proxy;
@@ -48,6 +51,7 @@ pub struct Connections {
     traffic: Arc<ArcSwap<Traffic>>,
     telemetry: Arc<Telemetry>,
     handed_over: watch::Receiver<bool>,
+    handshakes: Option<Handshakes>,
 }
 
 impl Connections {
@@ -62,7 +66,13 @@ impl Connections {
         handed_over: watch::Receiver<bool>,
     ) -> Self {
         let bounds = Arc::new(Bounds::new(most, Arc::clone(&telemetry)));
-        Self { bounds, plain, proxy: Arc::new(proxy), traffic, telemetry, handed_over }
+        let proxy = Arc::new(proxy);
+        Self { bounds, plain, proxy, traffic, telemetry, handed_over, handshakes: None }
+    }
+
+    /// By TLS with this certificate, if there is one.
+    pub fn with_tls(self, certificate: Option<&ServerCertificate>) -> Self {
+        Self { handshakes: certificate.map(Handshakes::new), ..self }
     }
 }
 
@@ -77,10 +87,17 @@ impl ServerApp for Connections {
         let (_place, untrusted) = match self.admit(&stream) {
             Ok(admitted) => admitted,
             Err(why) => {
-                Box::pin(refusal::reject(stream, why)).await;
+                // A response to a client that has yet to begin TLS would be unreadable.
+                if self.handshakes.is_none() {
+                    Box::pin(refusal::reject(stream, why)).await;
+                }
                 return None;
             }
         };
+        if let Some(handshakes) = &self.handshakes {
+            let within = self.traffic.load().timeouts.client.header;
+            stream = Box::pin(handshakes.accept(stream, within)).await?;
+        }
         let mut stopping = pin!(stopping(shutdown.clone(), &self.handed_over).fuse());
         let mut timer = Timer::new();
         let peer = refusal::peer_address(&stream).as_ref().map(SocketAddr::ip);

@@ -15,6 +15,7 @@ mod explain;
 mod guard;
 mod instances;
 mod lab;
+mod lessons;
 mod listeners;
 mod openapi;
 mod order;
@@ -119,6 +120,7 @@ impl ControlPlane {
             instance_token: None,
             deployment: config.deployment.clone(),
             weight: Weight::ONE,
+            tls: None,
         };
         let health = PoolName::ALL.into_iter().fold(
             HealthBuilder::new("gateway", config.name.clone()),

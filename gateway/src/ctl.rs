@@ -1,10 +1,12 @@
 //! `gateway ctl`: the command-line client of the control API.
 
+mod canary;
 mod client;
 mod drain;
 mod error;
 mod events;
 mod output;
+mod progress;
 mod show;
 mod target;
 mod terminal;
@@ -25,6 +27,7 @@ use proto_contracts::control::{
 use proto_contracts::{AffinityKey, InstanceName, PoolName, Weight};
 use serde_json::Value;
 
+use canary::Canary;
 use client::Client;
 use error::CtlError;
 use output::{at_all, print};
@@ -96,6 +99,7 @@ enum Command {
         #[arg(long, value_name = "N")]
         weight: Option<Weight>,
     },
+    Canary(Canary),
     /// Change an instance's weight, 1 to 256.
     Weight {
         #[command(flatten)]
@@ -203,6 +207,7 @@ impl Ctl {
                 })?;
                 at_all(set.missed)
             }
+            Command::Canary(canary) => canary.run(&client, json).await,
             Command::Weight { target, weight } => {
                 let path = target.find(&client).await?;
                 let changed: InstanceChanged =
@@ -216,8 +221,9 @@ impl Ctl {
             }
             Command::Add { pool, addr, weight } => {
                 let path = format!("pools/{pool}/instances");
-                let added: InstanceAdded =
-                    client.change(Method::POST, &path, Some(&AddInstance { addr, weight })).await?;
+                let added: InstanceAdded = client
+                    .change(Method::POST, &path, Some(&AddInstance { addr, weight, lease_s: None }))
+                    .await?;
                 print(json, &added, || show::added(pool, &added.instance) + note(added.lasts))?;
                 at_all(added.missed)
             }

@@ -99,6 +99,13 @@ impl Decisions {
             UpstreamOutcome::Failure | UpstreamOutcome::Neutral => {}
         }
         let (timing, resolved) = (Timing::of(ctx, now)?, ctx.resolved?);
+        if let Some(attempt) = &ctx.attempt {
+            // An upload takes as long as its client; what begins before it is sent is its own fault.
+            let took = (!resolved.endpoint.is_upload()).then_some(timing.upstream);
+            if ctx.sent || !head.status().is_server_error() {
+                attempt.in_flight.instance().responses().count(head.status(), took);
+            }
+        }
         self.telemetry.routing.observe_upstream(resolved.pool, timing.upstream);
         Some(timing)
     }

@@ -2,8 +2,8 @@
 
 mod sampler;
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Instant;
 
 use proto_contracts::PoolName;
@@ -21,9 +21,28 @@ const SAMPLE_PER_S: u32 = 50;
 #[derive(Clone, Debug)]
 pub struct Events(Arc<Hub>);
 
+/// An event, and its text for the streams, which all get the same.
+#[derive(Debug)]
+pub struct Published {
+    event: Event,
+    text: OnceLock<String>,
+}
+
+impl Published {
+    /// The event.
+    pub fn event(&self) -> &Event {
+        &self.event
+    }
+
+    /// The text, which `write` creates for the first stream that sends the event.
+    pub fn text(&self, write: impl FnOnce(&Event) -> String) -> &str {
+        self.text.get_or_init(|| write(&self.event))
+    }
+}
+
 #[derive(Debug)]
 struct Hub {
-    sender: broadcast::Sender<Event>,
+    sender: broadcast::Sender<Arc<Published>>,
     /// Number of subscribers to requests. An atomic, because the data path reads it for every
     /// request.
     request_subscribers: AtomicUsize,
@@ -52,7 +71,8 @@ impl Events {
     pub fn publish(&self, event: impl FnOnce() -> Event) {
         if self.0.sender.receiver_count() > 0 {
             // The last subscriber may just have left.
-            let _gone = self.0.sender.send(event());
+            let published = Published { event: event(), text: OnceLock::new() };
+            let _gone = self.0.sender.send(Arc::new(published));
         }
     }
 
@@ -70,7 +90,7 @@ impl Events {
 
     /// Subscribes. Requests are published only with a [subscription to
     /// requests](Self::subscribe_to_requests).
-    pub fn listen(&self) -> broadcast::Receiver<Event> {
+    pub fn listen(&self) -> broadcast::Receiver<Arc<Published>> {
         self.0.sender.subscribe()
     }
 
@@ -108,7 +128,8 @@ mod tests {
         let switched =
             Event::StrategyChanged { pool: PoolName::Stateful, strategy: Strategy::Sticky };
         events.publish(|| switched.clone());
-        assert_eq!(listener.try_recv().ok(), Some(switched));
+        let published = listener.try_recv().expect("published");
+        assert_eq!(published.event(), &switched);
     }
 
     #[test]
@@ -137,7 +158,8 @@ mod tests {
         assert!(listener.try_recv().is_err(), "there is no subscription");
         let wanted = events.subscribe_to_requests();
         request(&events);
-        let event = listener.try_recv().expect("published");
+        let published = listener.try_recv().expect("published");
+        let event = published.event();
         assert!(matches!(event, Event::Routed(Routed { sample_weight: 1, .. })), "{event:?}");
         drop(wanted);
         request(&events);

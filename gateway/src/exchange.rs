@@ -20,6 +20,7 @@ mod read;
 mod run;
 mod sending;
 mod timer;
+mod transport;
 mod upload;
 mod upstream;
 

@@ -4,6 +4,7 @@
 
 pub mod checks;
 mod class_client;
+mod dialer;
 mod discovery;
 mod drain_client;
 pub mod ejector;

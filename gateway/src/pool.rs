@@ -12,8 +12,11 @@ mod host;
 pub mod identity;
 mod instance;
 mod last;
+mod leases;
+mod put_back;
 mod registry;
 mod report;
+pub mod responses;
 pub mod slow_start;
 pub mod snapshot;
 pub mod state_file;
@@ -22,7 +25,7 @@ mod weights;
 use std::net::SocketAddr;
 use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, Guard};
 use proto_contracts::control::{Discovery, Event, InstanceState, Lasts, Strategy};
@@ -32,7 +35,7 @@ pub use decisions::Undrain;
 pub use discovered::LookupPhase;
 pub use drain::PendingDrain;
 pub use host::{Host, label};
-pub use instance::{ClientHash, InFlight, Instance, Load};
+pub use instance::{ClientHash, InFlight, Instance, Load, peer};
 pub use last::LastInstance;
 pub use registry::{AddError, ClosedLab, Registry, RemoveError};
 pub use report::{ProbeError, Report, SessionUse};
@@ -42,6 +45,7 @@ pub use weights::PendingWeight;
 use crate::config::{self, Protocol, ServiceName, Thresholds};
 use crate::events::Events;
 use crate::pool::discovered::LookupChange;
+use crate::pool::put_back::PutBackCounts;
 use crate::pool::state_file::{ChangeError, StateFile};
 use crate::rendezvous::Seed;
 use crate::resilience::load_bound::{LoadBound, SharedBound};
@@ -60,6 +64,7 @@ pub struct Pool {
     registry: Mutex<Registry>,
     state_file: Arc<StateFile>,
     events: Events,
+    put_back: PutBackCounts,
 }
 
 impl Pool {
@@ -84,6 +89,7 @@ impl Pool {
             registry: Mutex::new(registry),
             state_file,
             events,
+            put_back: PutBackCounts::default(),
         }
     }
 
@@ -145,7 +151,8 @@ impl Pool {
         Ok(())
     }
 
-    /// Adds an address. It becomes a member once enough health checks pass.
+    /// Adds an address. It becomes a member once enough health checks pass; with a lease, until
+    /// that ends.
     ///
     /// # Errors
     /// When the pool already has the address, or the change cannot be saved; then nothing has
@@ -154,8 +161,10 @@ impl Pool {
         &self,
         addr: SocketAddr,
         weight: Option<Weight>,
+        lease: Option<Duration>,
     ) -> Result<(), ChangeError<AddError>> {
-        self.change_durably(|registry| registry.add(addr, weight))?;
+        let until = lease.map(|lease| Instant::now() + lease);
+        self.change_durably(|registry| registry.add(addr, weight, until))?;
         tracing::info!(pool = %self.name, %addr, "instance added");
         self.events.publish(|| Event::InstanceAdded { pool: self.name, addr });
         Ok(())

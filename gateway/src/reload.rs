@@ -14,7 +14,7 @@ use proto_contracts::control::{Event, Reloaded};
 use tokio::sync::watch;
 
 use crate::config::{
-    Config, ConfigError, DiscoveryConfig, HealthCheckConfig, ServiceName, Source, Traffic,
+    Config, ConfigError, DiscoveryConfig, FIXED, HealthCheckConfig, ServiceName, Source, Traffic,
 };
 use crate::events::Events;
 use crate::pool::Pools;
@@ -34,7 +34,7 @@ pub struct Reloader {
 
 #[derive(Debug)]
 struct Last {
-    fixed: [(&'static str, String); 15],
+    fixed: [(&'static str, String); FIXED],
     fingerprint: String,
     succeeded: Timestamp,
     failed: Option<Timestamp>,

@@ -5,6 +5,7 @@ mod lifecycle;
 mod listener;
 mod signals;
 mod token_keys;
+mod until_stopped;
 pub mod upgrade;
 
 use std::net::SocketAddr;
@@ -43,7 +44,7 @@ use crate::resilience::retry_budget::MAX_ATTEMPTS;
 use crate::server::lifecycle::LifecycleEvent;
 use crate::server::listener::BoundService;
 use crate::server::signals::{ReloadWatch, Signals, StopWatch};
-use crate::server::token_keys::KeysWatch;
+use crate::server::until_stopped::UntilStopped;
 use crate::server::upgrade::{Assets, HandOver, HandoverServer, OldProcess, UpgradeError};
 use crate::telemetry::{StateFileMetrics, Telemetry};
 
@@ -166,13 +167,14 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         );
     }
     let draining = Arc::new(AtomicBool::new(false));
-    let (ejector, outliers) = Ejector::new(Arc::clone(&pools), Arc::clone(&telemetry));
+    let (ejector, outliers) = Ejector::new(Arc::clone(&pools), Arc::clone(&telemetry), &identity);
     let registry = telemetry.metrics.registry();
     let tokens =
         config.tokens.map(|settings| token_keys::verifier(settings, registry)).transpose()?;
     if let Some(tokens) = &tokens {
-        let keys = KeysWatch(tokens.keys().clone());
-        server.add_service(background_service("keys of tokens", keys));
+        let keys = tokens.keys().clone();
+        let fetch = UntilStopped(move || keys.clone().follow());
+        server.add_service(background_service("keys of tokens", fetch));
     }
     let decisions = Arc::new(Decisions {
         traffic: Arc::clone(&traffic),
@@ -190,7 +192,13 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
     let proxy = http_proxy(&server.configuration, proxy::DataPlane(decisions));
     let most = descriptors::max_connections(config.max_connections, descriptors::raise_limit())?;
     let connections =
-        Connections::new(most, plain, proxy, traffic, Arc::clone(&telemetry), handed_over.clone());
+        Connections::new(most, plain, proxy, traffic, Arc::clone(&telemetry), handed_over.clone())
+            .with_tls(config.server.tls.as_ref());
+    if let Some(certificate) = &config.server.tls {
+        let certificate = certificate.clone();
+        let read_again = UntilStopped(move || certificate.clone().follow());
+        server.add_service(background_service("certificate", read_again));
+    }
     let service = BoundService::new("data plane", connections, listener, handed_over.clone())
         .map_err(no_data)?;
     let addr = service.addr();
@@ -389,6 +397,11 @@ fn server_conf(config: &Config) -> ServerConf {
         upstream_keepalive_pool_size: UPSTREAM_POOL_SIZE,
         // `proxy/retry.rs` applies the configured limit.
         max_retries: MAX_ATTEMPTS as usize,
+        ca_file: config
+            .identity()
+            .tls
+            .values()
+            .find_map(|tls| tls.ca_file().map(|file| file.to_string_lossy().into_owned())),
         grace_period_seconds: Some(config.server.grace_period.as_secs()),
         graceful_shutdown_timeout_seconds: Some(1),
         ..ServerConf::default()

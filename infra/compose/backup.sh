@@ -27,7 +27,7 @@ setting() { # name, default
     [[ -n $value ]] || value=$(sed -n "s/^$1=//p" "$here/.env" 2>/dev/null | tail -n 1)
     echo "${value:-$2}"
 }
-primary() { setting PG_PRIMARY postgres; }
+primary() { compose primary; }
 running() { # service
     [[ -n $(compose ps -q "$1" 2>/dev/null) ]]
 }
@@ -63,7 +63,8 @@ create() {
     mkdir "$partial"
 
     compose exec -T "$(primary)" pg_dump --username=tandem --format=custom tandem </dev/null >"$partial/postgres.dump"
-    compose exec -T "$(primary)" pg_restore --list <"$partial/postgres.dump" | grep -q 'TABLE DATA' || fail "the dump of PostgreSQL has no table"
+    # grep -q would end pg_restore's output early, which is an error of the pipe.
+    compose exec -T "$(primary)" pg_restore --list <"$partial/postgres.dump" | grep 'TABLE DATA' >/dev/null || fail "the dump of PostgreSQL has no table"
 
     # shellcheck disable=SC2016 # the container's shell expands it
     compose exec -T "$(redis_master)" sh -c 'REDISCLI_AUTH=$(cat /run/secrets/redis_password) exec redis-cli --rdb -' </dev/null \

@@ -14,7 +14,7 @@ source infra/monitoring/prometheus.sh
 export OVERLAYS=${OVERLAYS:-monitoring}
 redis_servers=2
 if [[ $OVERLAYS == *ha* ]]; then
-    export REDIS_TARGETS=redis-targets-ha.yml PG_PRIMARY=postgres
+    export REDIS_TARGETS=redis-targets-ha.yml
     redis_servers=4
 fi
 export BACKUP_DIR=$work/backups TEXTFILE_DIR=$work/textfile
@@ -31,8 +31,13 @@ all_scraped() {
     local job
     for job in gateway stateless-svc stateful-svc; do targets_are "$job" 2 60 || return 1; done
     targets_are redis "$redis_servers" 60 || return 1
-    targets_are nginx 2 60 || return 1
-    for job in prometheus alertmanager node postgres haproxy; do targets_are "$job" 1 60 || return 1; done
+    if [[ $OVERLAYS == *ha* ]]; then
+        targets_are nginx 2 60 && targets_are haproxy 1 60 || return 1
+    else
+        targets_are nginx 1 60 || return 1
+    fi
+    [[ $OVERLAYS != *ha* ]] || targets_are patroni 2 60 || return 1
+    for job in prometheus alertmanager node postgres; do targets_are "$job" 1 60 || return 1; done
 }
 scaling_is_followed() {
     compose up -d --no-recreate --scale stateful-svc=3 && targets_are stateful-svc 3 60

@@ -130,14 +130,13 @@ for service in stateful-svc stateless-svc gateway redis-cache; do
     check "$service is replaced under load" during infra/compose/compose.sh roll "$service"
 done
 check 'the same members' members_are stateful stateful-1 stateful-2
-check 'nginx-1 and nginx-2 are replaced under load' during infra/compose/compose.sh roll nginx-1 nginx-2
 # Single servers: requests that need them wait.
 for service in redis-sessions postgres; do
     check "$service is replaced under load" during infra/compose/compose.sh roll "$service"
 done
-# HAProxy alone owns the ports, so connections are refused for a moment. Nothing is lost.
-say 'haproxy is replaced under load: requests may fail meanwhile'
-during infra/compose/compose.sh roll haproxy | tee "$work/report" || true
+# Nginx alone owns the ports, so connections are refused for a moment. Nothing is lost.
+say 'nginx is replaced under load: requests may fail meanwhile'
+during infra/compose/compose.sh roll nginx | tee "$work/report" || true
 check 'no session and no message is lost' nothing_lost "$work/report"
 check 'healthy again' all_healthy 60
 check 'down and up keep all data' survives_down_and_up

@@ -66,7 +66,9 @@ responds() {
     done
     new_session >/dev/null
 }
-trust() { compose exec -T nginx-1 cat /var/lib/tandem/tls/authority.pem >"$ca" 2>/dev/null; }
+# With the overlay ha there are two Nginx.
+nginx() { if [[ " $OVERLAYS " == *' ha '* ]]; then echo nginx-1; else echo nginx; fi; }
+trust() { compose exec -T "$(nginx)" cat /var/lib/tandem/tls/authority.pem >"$ca" 2>/dev/null; }
 # The first container of a service. Uses Docker directly, since Compose takes a second, which measurements would include.
 container() { # service
     docker ps --all --quiet --filter "label=com.docker.compose.project=$COMPOSE_PROJECT_NAME" \

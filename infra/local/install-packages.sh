@@ -7,11 +7,13 @@
 #   install-packages.sh --for-lint     what `make lint-infra` checks files with, too
 #   install-packages.sh --for-ui       what `make test-ui` opens pages with, too: Chromium (or Chrome), a font, Node.js, npm
 #   install-packages.sh --for-clients  what `make test-clients` and `make fuzz-api` run, too: Python with venv, Node.js, npm
+#   install-packages.sh --for-failover what `make postgres-failover-test` runs, too: etcd, HAProxy, and Python with venv for Patroni
+#   install-packages.sh --for-backup   what backups are encrypted by and sent to S3 with, too, and what tests them: age, rclone
 #   install-packages.sh --for-coverage what `make coverage` reads counters with, too, unless rustup has it (llvm-tools)
 #   install-packages.sh --check        only say what is missing; exit status 1 when anything is
 set -euo pipefail
 
-check=0 for_bench=0 for_lint=0 for_coverage=0 for_ui=0 for_clients=0
+check=0 for_bench=0 for_lint=0 for_coverage=0 for_ui=0 for_clients=0 for_failover=0 for_backup=0
 for option; do
     case $option in
         --check) check=1 ;;
@@ -20,8 +22,10 @@ for option; do
         --for-coverage) for_coverage=1 ;;
         --for-ui) for_ui=1 ;;
         --for-clients) for_clients=1 ;;
+        --for-failover) for_failover=1 ;;
+        --for-backup) for_backup=1 ;;
         *)
-            echo "error: '$option' is no option: --check, --for-bench, --for-lint, --for-coverage, --for-ui, --for-clients" >&2
+            echo "error: '$option' is no option: --check, --for-bench, --for-lint, --for-coverage, --for-ui, --for-clients, --for-failover, --for-backup" >&2
             exit 64
             ;;
     esac
@@ -61,8 +65,18 @@ if ((for_lint)); then
     need_program haproxy haproxy
     need_program shellcheck shellcheck
     need_program amtool prometheus-alertmanager
+    # The files of infra/server.
+    need_program systemd-analyze systemd
+    need_program sshd openssh-server
+    need_program keepalived keepalived
+    need_program fail2ban-regex fail2ban
+    need_program openssl openssl
     # A venv has pip by it, which python3 alone does not.
     need_file '/usr/lib/python3*/ensurepip' python3-venv
+fi
+if ((for_backup)); then
+    need_program age age
+    need_program rclone rclone
 fi
 if ((for_coverage)) && [[ ! -x $(rustc --print target-libdir)/../bin/llvm-cov ]]; then
     llvm=$(rustc --version --verbose | sed -n 's/^LLVM version: \([0-9]*\)\..*/\1/p')
@@ -74,6 +88,11 @@ if ((for_ui)); then
     need_file '/usr/share/fonts/truetype/*/*.ttf' fonts-dejavu-core
     need_program node nodejs
     need_program npm npm
+fi
+if ((for_failover)); then
+    need_program etcd etcd-server
+    need_program haproxy haproxy
+    need_file '/usr/lib/python3*/ensurepip' python3-venv
 fi
 if ((for_clients)); then
     need_program python3 python3
@@ -148,8 +167,14 @@ rm -f "$log"
 if [[ -d /run/systemd/system ]]; then
     for package in "${missing[@]}" "${optional[@]}"; do
         case $package in
-            nginx | redis-server | postgresql | prometheus | prometheus-alertmanager | prometheus-*-exporter | pgbouncer | haproxy | caddy)
+            nginx | redis-server | postgresql | prometheus | prometheus-alertmanager | prometheus-*-exporter | pgbouncer | haproxy | caddy | keepalived | fail2ban)
                 "${as_root[@]}" systemctl disable --quiet "$package.service" 2>/dev/null || true
+                ;;
+            etcd-server)
+                "${as_root[@]}" systemctl disable --quiet etcd.service 2>/dev/null || true
+                ;;
+            openssh-server)
+                "${as_root[@]}" systemctl disable --quiet ssh.service ssh.socket 2>/dev/null || true
                 ;;
         esac
     done

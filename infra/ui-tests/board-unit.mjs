@@ -7,7 +7,9 @@ import { modules, places, told } from '../../gateway/board/class.mjs';
 import { changesOf, strategiesOf, missedInWords } from '../../gateway/board/controls.mjs';
 import { keyOf, reason, title } from '../../gateway/board/conversation.mjs';
 import * as lab from '../../gateway/board/lab.mjs';
+import * as lessons from '../../gateway/board/lessons.mjs';
 import { bars, effect, nextName } from '../../gateway/board/inspector.mjs';
+import { changes } from '../../gateway/board/poll.mjs';
 import { membersOf, moved, ranking, sampleKeys } from '../../gateway/board/rendezvous.mjs';
 import { at as found, isMoving, scene } from '../../gateway/board/scene.mjs';
 import { DOT_MS, MAX_SESSIONS, initial, reduce, sampling } from '../../gateway/board/state.mjs';
@@ -337,5 +339,74 @@ describe('an exchange in words', () => {
     assert.equal(keyOf(headers('home; key=0badcafe; epoch=5f0c6e1a')), '0badcafe');
     assert.equal(keyOf(headers('off; epoch=5f0c6e1a')), null);
     assert.equal(keyOf([]), null);
+  });
+});
+
+describe('a lesson in words', () => {
+  const run = (changes) => ({ phase: 'measuring', hidden: 0, traffic_paused: false, ...changes });
+
+  it('says what it does, what waits, and how it ended', () => {
+    const told = (changes) => lessons.stateOf(run(changes));
+    assert.equal(told({ phase: 'predict' }), 'What do you predict?');
+    assert.equal(told({ activity: 'measures on the running system' }), 'It measures on the running system.');
+    assert.equal(told({ activity: 'measures on x', traffic_paused: true }), 'It measures on x; the traffic is paused meanwhile.');
+    assert.match(told({ phase: 'reveal', hidden: 2 }), /as before. Hidden: 2 numbers/);
+    assert.match(told({ phase: 'reveal', hidden: 1 }), /Hidden: 1 number\./);
+    assert.match(told({ phase: 'finished', holds: true }), /^✓/);
+    assert.match(told({ phase: 'finished', holds: false }), /^✗.*not hold/);
+    assert.match(told({ phase: 'stopped' }), /as before/);
+    assert.equal(told({ phase: 'failed', detail: 'Because.' }), 'Because.');
+    for (const phase of ['starting', 'stopping', 'failed', 'a phase of tomorrow']) assert(told({ phase }).length > 0, phase);
+  });
+
+  it('names the next step only where one waits', () => {
+    const next = (phase, hidden = 0) => lessons.nextOf(run({ phase, hidden }));
+    assert.deepEqual([next('predict'), next('reveal', 1), next('reveal')], ['Measure', 'Reveal a number', 'Explain']);
+    for (const phase of ['starting', 'measuring', 'finished', 'stopping', 'stopped', 'failed']) assert.equal(next(phase), null, phase);
+  });
+
+  it('says where each lesson runs', () => {
+    const place = (where, needs) => lessons.placeOf({ place: where, needs, about_s: 3 });
+    assert.equal(place('running_system', 'sessions in Redis'), 'on this system, about 3 s');
+    assert.equal(place('own_system', 'a system of its own'), 'on a system of its own, about 3 s');
+    assert.equal(place('own_system', 'sessions in memory'), 'on a system of its own, since it needs sessions in memory, about 3 s');
+    assert.match(place('nowhere', 'sessions in memory'), /local stack/);
+  });
+
+  it('reads a share from a guess, and nothing else', () => {
+    assert.deepEqual(['33 %', '66,7%', ' 100 % ', '0 %', '1/4', '1 / 3'].map((guess) => Math.round(lessons.shareOf(guess))), [33, 67, 100, 0, 25, 33]);
+    for (const guess of ['', '33', 'half', '33 % or 50 %', '-1 %', '101 %', '3/2', '1/0', '0/0', '1/2/3', 'NaN %', '<b>5 %</b>', '1e1 %']) {
+      assert.equal(lessons.shareOf(guess), null, guess);
+    }
+  });
+
+  it('writes and draws predicted beside measured, within the bar', () => {
+    const finding = { unit: 'percent', predicted: { value: 50, tolerance: 20.04 }, measured: 49.96, sample: 100 };
+    assert.deepEqual(lessons.wordsOf(finding), { predicted: '50.0 ± 20.0 %', measured: '50.0 %', of: '100' });
+    assert.deepEqual(lessons.wordsOf({ unit: 'ms', measured: 1.25 }), { predicted: null, measured: '1.3 ms', of: null });
+    assert.equal(lessons.wordsOf({ ...finding, predicted: { value: 100, tolerance: 0 } }).predicted, '100.0 %');
+    assert.deepEqual(lessons.barsOf(40, null), [['measured', 0, 40]]);
+    for (const [measured, value, tolerance] of [[50, 50, 20], [0, 0, 0], [100, 100, 0], [120, 95, 30], [-5, 3, 10]]) {
+      const drawn = lessons.barsOf(measured, { value, tolerance });
+      assert.deepEqual(drawn.map(([name]) => name), ['tolerance', 'measured', 'predicted']);
+      assert(drawn.every(([, from, to]) => from >= 0 && to <= 100 && from <= to), JSON.stringify(drawn));
+    }
+  });
+});
+
+describe('a poll', () => {
+  it('is news only if no change began or ended since', () => {
+    const all = changes();
+    const before = all.poll();
+    assert.equal(before(), true);
+    all.begin();
+    const during = all.poll();
+    assert.deepEqual([before(), during(), all.isWaiting()], [false, false, true]);
+    all.begin();
+    all.end();
+    assert.deepEqual([during(), all.isWaiting()], [false, true], 'another is on its way');
+    all.end();
+    assert.deepEqual([before(), during(), all.isWaiting()], [false, false, false]);
+    assert.equal(all.poll()(), true);
   });
 });

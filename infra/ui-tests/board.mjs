@@ -193,6 +193,8 @@ describe('the board', () => {
       await until('it drains', async () => ['draining', 'drained'].includes(await now()));
       await one.getByRole('button', { name: 'Undrain stateful-3' }).click();
       await until('it serves again', async () => await now() === 'healthy');
+      // Once the page shows that: it draws the buttons again, and a press on the former one does not count.
+      await one.getByRole('button', { name: 'Drain stateful-3', exact: true }).waitFor();
       const remove = one.getByRole('button', { name: 'Remove stateful-3' });
       await remove.click();
       assert.equal(await now(), 'healthy', 'one press is not enough');

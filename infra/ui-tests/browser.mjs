@@ -53,7 +53,10 @@ export async function close() {
   await browser?.close();
 }
 
-/** Opens a path of the system, passes the page to `use`, and checks what the page did. */
+/**
+ * Opens a path of the system, passes the page to `use`, and checks what the page did. `before` gets the page before it is
+ * opened.
+ */
 export async function visit(path, options, use) {
   const { scheme = 'light', phone = false, viewport = phone ? PHONE : WIDE, expected = [], at = origin } = options;
   const context = await browser.newContext({
@@ -77,6 +80,7 @@ export async function visit(path, options, use) {
       const url = new URL(request.url());
       if (url.protocol !== 'data:') hosts.add(url.origin);
     });
+    await options.before?.(page);
     const response = await page.goto(at + path);
     assert.equal(response.status(), 200, path);
     const result = await use(page, context);

@@ -26,6 +26,18 @@ describe('the pages about errors', () => {
       assert.equal(await page.locator('h1').innerText(), problem.title);
     }));
 
+  it('are one click away from a mistyped address', () =>
+    visit('/', { phone: true, expected: [/status of 404/] }, async (page) => {
+      assert.equal((await page.goto(`${origin}/sessoins`)).status(), 404);
+      assert.equal(await page.locator('h1').innerText(), 'There is nothing at this path');
+      await assertAccessible(page);
+      await assertFits(page);
+      await screenshot(page, 'mistyped-phone');
+      await page.getByRole('link', { name: 'Cause and cure' }).click();
+      await page.getByRole('heading', { name: 'Cure' }).waitFor();
+      assert.equal(new URL(page.url()).pathname, `${LIST}/not_found`);
+    }));
+
   for (const scheme of SCHEMES) {
     it(`are accessible, in ${scheme}`, () =>
       visit(LIST, { scheme }, async (page) => {

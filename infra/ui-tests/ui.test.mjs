@@ -13,3 +13,5 @@ await import('./cors.mjs');
 await import('./class.mjs');
 await import('./class-board.mjs');
 await import('./board.mjs');
+await import('./lessons.mjs');
+await import('./board-frames.mjs');

@@ -3,8 +3,8 @@
 //! [`plan`] is what to measure. Each part starts its own stack (`env`). The loads of a part
 //! alternate (`rounds`), so that other activity of the machine affects all of them. CPU times come
 //! from the kernel (`cost`). The parts are `reads`, `tokens`, `writes`, `memory`, `board`,
-//! `proxies` and `idle`; the last two compare the gateway with other proxies. [`report`] is the result, and
-//! [`figures`] writes it into the documentation.
+//! `proxies`, `tls` and `idle`; `proxies` and `idle` compare the gateway with other proxies. [`report`]
+//! is the result, and [`figures`] writes it into the documentation.
 //!
 //! **Invariant:** every figure was measured in the run that reports it.
 
@@ -40,6 +40,7 @@ mod reads;
 mod redis_benchmark;
 mod rounds;
 mod sessions;
+mod tls;
 mod tokens;
 mod writes;
 
@@ -60,6 +61,7 @@ pub async fn bench(plan: &BenchPlan) -> Result<BenchReport> {
             Part::Memory => sections.push(on_a_stack(plan, memory::measure).await?),
             Part::Proxies => sections.extend(proxies::measure(plan).await?),
             Part::Board => sections.push(on_a_stack(plan, board::measure).await?),
+            Part::Tls => sections.push(tls::measure(plan).await?),
             Part::Idle => sections.push(proxies::idle::measure(plan).await?),
         }
     }

@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
+use service_kit::cli::Scheme;
 
 use crate::abuse::args::AbuseArgs;
 use crate::bench::args::BenchArgs;
@@ -182,7 +183,7 @@ impl Cli {
     /// be called within a Tokio runtime.
     pub fn probed(&self) -> Option<ExitCode> {
         let Command::Drive(args) = &self.command else { return None };
-        Some(args.probe.probe()?.run(args.listen, "localhost"))
+        Some(args.probe.probe()?.run(Scheme::Http, args.listen, "localhost"))
     }
 }
 

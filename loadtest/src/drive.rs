@@ -2,14 +2,19 @@
 //! API that the gateway's control plane passes on to.
 //!
 //! `driver` holds the settings, `clients` obey them, `tally` counts, `api` serves. In a
-//! `conversation`, somebody sends single requests.
+//! `conversation`, somebody sends single requests. The `classroom` has the lessons of the board:
+//! `lessons` conducts one, a `lesson_process`, whose state is a `lesson_run`.
 
 mod api;
 pub mod args;
+mod classroom;
 mod clients;
 mod connection;
 mod conversation;
 mod driver;
+mod lesson_process;
+mod lesson_run;
+mod lessons;
 mod metrics;
 mod tally;
 
@@ -23,6 +28,7 @@ use service_kit::server::Server;
 use service_kit::telemetry::{self, Metrics};
 
 use args::{DrivePlan, SERVICE};
+use classroom::Classroom;
 use driver::Driver;
 use metrics::DriverMetrics;
 
@@ -35,7 +41,7 @@ pub(crate) async fn drive(plan: DrivePlan) -> Result<()> {
     let _log = telemetry::start(&plan.service.log_filter, None)?;
     let metrics = Metrics::new(SERVICE, &plan.service.instance)?;
     let counted = DriverMetrics::register(metrics.registry())?;
-    let driver = Arc::new(Driver::new(plan.target, counted));
+    let driver = Arc::new(Driver::new(plan.target, Classroom::new(plan.state), counted));
     let health = HealthBuilder::new(SERVICE, plan.service.instance.clone()).build();
     let shared = Arc::clone(&driver);
     let admit = api::admit(plan.hosts, plan.token);
@@ -43,8 +49,11 @@ pub(crate) async fn drive(plan: DrivePlan) -> Result<()> {
         api::mount(app, web::Data::from(Arc::clone(&shared)));
     })?;
     clients::spawn(&driver);
+    let restored = Arc::clone(&driver);
+    tokio::spawn(async move { restored.lessons.put_back().await });
     let release = async move {
-        driver.stop().await;
+        // One that is over stays in sight no longer than the driver.
+        tokio::join!(driver.stop(), driver.lessons.stop());
         driver.people.leave(&driver.target).await;
         Ok::<_, Infallible>(())
     };

@@ -12,8 +12,9 @@ pub mod report;
 mod hashing;
 mod lessons;
 mod page;
-mod room;
+pub(crate) mod room;
 mod school;
+pub(crate) mod steps;
 mod stop;
 mod user;
 mod visitor;
@@ -26,19 +27,22 @@ use std::time::Duration;
 use anyhow::{Context as _, Result, anyhow, bail};
 use jiff::Timestamp;
 use tokio::signal::unix::{Signal, SignalKind, signal};
-use tokio::sync::oneshot;
+use tokio::sync::{oneshot, watch};
 
-use crate::lesson::args::RunArgs;
+use crate::lesson::args::{PutBackArgs, RunArgs};
 use crate::lesson::catalogue::Entry;
 use crate::lesson::report::{LessonReport, LessonsReport};
 use crate::lesson::room::Room;
 use crate::lesson::school::{Options, School};
-use crate::lesson::stop::Stopper;
+use crate::lesson::steps::{Input, Step, Steps};
+use crate::lesson::stop::{Stop, Stopper};
 
 /// The divisor of samples with `--short`.
 const SHORT: usize = 4;
 /// How long the request or change that an interrupted lesson has begun may take to end.
 const GRACE: Duration = Duration::from_secs(20);
+/// What an error says when something is not as before.
+pub(crate) const NOT_PUT_BACK: &str = "not everything was put back";
 
 /// Runs the lessons in order. Each prints its report when it ends.
 ///
@@ -47,15 +51,18 @@ const GRACE: Duration = Duration::from_secs(20);
 /// is undone first.
 pub async fn lesson(args: &RunArgs) -> Result<LessonsReport> {
     // Before the first change, so that each one is undone.
-    let signals = Signals::new()?;
+    let input = args.steps.then(Input::read);
+    let mut signals = Signals::new(input.as_ref())?;
     let stopper = Stopper::new();
     let running = if args.scratch {
         None
     } else {
-        Room::running(&args.state, stopper.stop_of_lesson()).await?
+        // What it puts back stays on disk until it has done so.
+        signals.or_end(Room::running(&args.state, stopper.stop_of_lesson())).await?
     };
-    let mut school = School::new(running, stopper.stop_of_lesson());
-    let taught = teach(args, &mut school, &stopper, signals).await;
+    let steps = Steps { are_written: args.steps };
+    let mut school = School::new(running, steps, stopper.stop_of_lesson());
+    let taught = teach(args, &mut school, &stopper, (signals, input)).await;
     school.leave().await;
     taught
 }
@@ -64,16 +71,24 @@ async fn teach(
     args: &RunArgs,
     school: &mut School,
     stopper: &Stopper,
-    mut signals: Signals,
+    (mut signals, mut input): (Signals, Option<Input>),
 ) -> Result<LessonsReport> {
+    let steps = Steps { are_written: args.steps };
     let options = Options { divisor: if args.short { SHORT } else { 1 }, falsify: args.falsify };
     let mut report = LessonsReport { at: Timestamp::now(), lessons: Vec::new() };
     for lesson in args.lesson.lessons() {
         let entry = catalogue::entry(lesson);
-        let guess = if args.step { signals.or_end(guess(entry)).await? } else { None };
+        let guess = match &mut input {
+            Some(input) => {
+                steps.write(&Step::Question)?;
+                signals.or_end(input.guess()).await?
+            }
+            None if args.step => signals.or_end(guess(entry)).await?,
+            None => None,
+        };
         let findings = lessons::run(lesson, school, options);
         let findings = signals.or_stop(stopper, findings).await;
-        let put_back = school.put_back().await.context("not everything was put back");
+        let put_back = school.put_back().await.context(NOT_PUT_BACK);
         let findings = match (findings, put_back) {
             (Ok(findings), Ok(())) => findings,
             (Err(error), Ok(())) => {
@@ -83,22 +98,38 @@ async fn teach(
             (Err(error), Err(left)) => bail!("lesson {}: {error:#}; {left:#}", entry.number),
         };
         let lesson = LessonReport::new(entry, school.used(), guess, findings);
-        write!(io::stdout().lock(), "{lesson}").context("cannot write to standard output")?;
+        if args.steps {
+            steps.write(&Step::Result { result: lesson.result() })?;
+        } else {
+            write!(io::stdout().lock(), "{lesson}").context("cannot write to standard output")?;
+        }
         report.lessons.push(lesson);
     }
     Ok(report)
 }
 
-/// Ctrl-C, and the signal of `kill`.
+/// Puts back what a killed lesson has left on the running system.
+///
+/// # Errors
+/// When none runs, a lesson runs on it, or something could not be put back.
+pub async fn put_back(args: &PutBackArgs) -> Result<()> {
+    let room = Room::running(&args.state, Stop::never()).await?;
+    room.context("not running; `make up` starts the system")?;
+    Ok(())
+}
+
+/// Ctrl-C, the signal of `kill`, and the end of the input of a program that conducts the lesson.
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    input_ended: Option<watch::Receiver<bool>>,
 }
 
 impl Signals {
-    fn new() -> Result<Self> {
+    fn new(input: Option<&Input>) -> Result<Self> {
         let [interrupt, terminate] = [SignalKind::interrupt(), SignalKind::terminate()].map(signal);
-        Ok(Self { interrupt: interrupt?, terminate: terminate? })
+        let input_ended = input.map(Input::ended);
+        Ok(Self { interrupt: interrupt?, terminate: terminate?, input_ended })
     }
 
     /// Waits for a signal, and says that it came.
@@ -106,6 +137,7 @@ impl Signals {
         tokio::select! {
             _ = self.interrupt.recv() => anyhow!("interrupted"),
             _ = self.terminate.recv() => anyhow!("terminated"),
+            () = ended(&mut self.input_ended) => anyhow!("stopped"),
         }
     }
 
@@ -137,6 +169,14 @@ impl Signals {
         }
         Err(error)
     }
+}
+
+/// Waits for the end of the input, once.
+async fn ended(input: &mut Option<watch::Receiver<bool>>) {
+    let Some(input_ended) = input else { return std::future::pending().await };
+    // Its thread ends only after it has sent the end.
+    drop(input_ended.wait_for(|is_ended| *is_ended).await);
+    *input = None;
 }
 
 /// Asks for a prediction; `None` when only Enter was pressed.

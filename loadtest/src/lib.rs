@@ -217,6 +217,10 @@ async fn run_lesson(args: &LessonArgs) -> Result<Verdict, Failure> {
                 .map_err(Failure::Run)?;
             return Ok(Verdict::Clean);
         }
+        LessonAction::PutBack(args) => {
+            lesson::put_back(args).await.map_err(Failure::Run)?;
+            return Ok(Verdict::Clean);
+        }
         LessonAction::Run(args) => args,
     };
     let report = lesson::lesson(args).await.map_err(Failure::Run)?;

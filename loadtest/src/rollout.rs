@@ -26,6 +26,7 @@ use report::{DuringReport, OperationTime, Operations, RolloutReport};
 pub mod args;
 pub mod report;
 
+mod due_times;
 mod failures;
 pub(crate) mod latency;
 mod leases;

@@ -19,6 +19,8 @@ pub const ACCESS_TOKEN_S: u64 = 15 * 60;
 
 /// How long a login lasts without being refreshed, in seconds.
 pub const LOGIN_S: u64 = 30 * 24 * 60 * 60;
+/// How long a login lasts in all, in seconds.
+pub const LOGIN_MAX_S: u64 = 90 * 24 * 60 * 60;
 /// How long an invitation can be used, in seconds.
 pub const INVITATION_S: u64 = 7 * 24 * 60 * 60;
 /// The cookie that holds a refresh token. Browsers accept its name only with `Secure`.

@@ -6,6 +6,8 @@ mod conversation;
 mod events;
 mod explain;
 mod lab;
+mod lesson_operations;
+mod lessons;
 mod order;
 mod pools;
 mod rates;
@@ -14,7 +16,7 @@ mod traffic;
 
 pub use changes::{
     AddInstance, ChangeInstance, DrainInstance, InstanceAdded, InstanceChanged, InstanceRemoved,
-    Lasts, ReloadDone, Reloaded, RemoveQuery, SetStrategy, StrategySet,
+    Lasts, PutBack, ReloadDone, Reloaded, RemoveQuery, SetStrategy, StrategySet,
 };
 pub use class::{Class, INSTANCE_CLASS_PATH, InstanceClass, Person, Served};
 pub use conversation::{
@@ -25,6 +27,11 @@ pub use explain::{
     AssumedWeight, Change, ExplainQuery, Explanation, Flow, InvalidAssumedWeight, Move, Ranked,
 };
 pub use lab::{Lab, LabAction, LabInstance, LabScale, MOST_INSTANCES, UnknownLabAction};
+pub use lessons::{
+    ContinueLesson, DRIVER_LESSON_PATH, DRIVER_LESSONS_PATH, LessonEntry, LessonFinding,
+    LessonPhase, LessonPlace, LessonPrediction, LessonResult, LessonRun, LessonUnit, Lessons,
+    StartLesson,
+};
 pub use order::{ChangeOrder, InvalidChangeOrder, MissedGateway};
 pub use pools::{
     Discovery, Drain, Instance, InstanceState, Member, Pool, Pools, Strategy, UnknownStrategy,

@@ -9,6 +9,8 @@ use clap::{Args, Command, FromArgMatches as _};
 use reqwest::blocking::Client;
 use reqwest::header::HOST;
 
+use crate::tls::install_provider;
+
 /// Shorter than the timeout of container health checks.
 const TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -32,6 +34,23 @@ pub enum Probe {
     Health,
     /// Readiness: `/readyz`.
     Ready,
+}
+
+/// How the probed listener is reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scheme {
+    /// Without TLS.
+    Http,
+    /// By TLS. Its certificate need not have a name of this machine, so it is not verified: the
+    /// probe sends nothing secret, and never leaves the machine.
+    Https,
+}
+
+impl Scheme {
+    /// That of a listener with this certificate.
+    pub fn of<T>(certificate: Option<&T>) -> Self {
+        if certificate.is_some() { Self::Https } else { Self::Http }
+    }
 }
 
 impl ProbeArgs {
@@ -61,8 +80,8 @@ pub fn probe_of_service(
 impl Probe {
     /// Sends the probe to this address, with this `Host`. Prints a failure to standard error. Must
     /// not be called within a Tokio runtime.
-    pub fn run(self, listen: SocketAddr, host: &str) -> ExitCode {
-        match self.send(listen, host) {
+    pub fn run(self, scheme: Scheme, listen: SocketAddr, host: &str) -> ExitCode {
+        match self.send(scheme, listen, host) {
             Ok(()) => ExitCode::SUCCESS,
             Err(fault) => {
                 let _unread = writeln!(std::io::stderr(), "{fault}");
@@ -71,16 +90,23 @@ impl Probe {
         }
     }
 
-    fn send(self, listen: SocketAddr, host: &str) -> Result<(), String> {
+    fn send(self, scheme: Scheme, listen: SocketAddr, host: &str) -> Result<(), String> {
         let path = match self {
             Self::Health => "/health",
             Self::Ready => "/readyz",
         };
-        let url = format!("http://{}{path}", reachable(listen));
-        // The client needs a crypto provider even for plain HTTP. One that is installed is kept.
-        let _already_installed = rustls::crypto::ring::default_provider().install_default();
+        let addr = reachable(listen);
+        let (name, is_own) = match scheme {
+            Scheme::Http => ("http", false),
+            Scheme::Https => ("https", addr.ip().is_loopback()),
+        };
+        let url = format!("{name}://{addr}{path}");
+        // The client needs it even for plain HTTP.
+        install_provider();
         // `http_proxy` and the like do not apply to a local address.
-        let client = Client::builder().timeout(TIMEOUT).no_proxy().build();
+        let client = Client::builder().timeout(TIMEOUT).no_proxy();
+        let client = if is_own { client.tls_danger_accept_invalid_certs(true) } else { client };
+        let client = client.build();
         let response = client.and_then(|client| client.get(&url).header(HOST, host).send());
         let response = response.map_err(|error| format!("{url}: {}", with_causes(&error)))?;
         if response.status().is_success() {
@@ -123,7 +149,7 @@ mod tests {
             stream.write_all(response.as_bytes()).expect("sent");
             String::from_utf8_lossy(&request[..length]).into_owned()
         });
-        let found = probe.send(addr, "localhost");
+        let found = probe.send(Scheme::Http, addr, "localhost");
         (found, served.join().expect("served"))
     }
 
@@ -148,6 +174,6 @@ mod tests {
         let unused = TcpListener::bind("127.0.0.1:0")
             .and_then(|listener| listener.local_addr())
             .expect("a free port");
-        assert!(Probe::Health.send(unused, "localhost").is_err());
+        assert!(Probe::Health.send(Scheme::Http, unused, "localhost").is_err());
     }
 }

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use tracing::level_filters::LevelFilter;
 
 use crate::telemetry::TraceConfig;
+use crate::tls::ServerCertificate;
 
 pub use crate::env::{ConfigError, DEVELOPMENT_SECRET, EX_USAGE, Env, SECRETS};
 
@@ -38,6 +39,8 @@ pub struct ServiceConfig {
     pub instance_token: Option<SecretString>,
     /// `DEPLOYMENT`: the deployment's name; gateways of another deployment reject the instance.
     pub deployment: Option<DeploymentName>,
+    /// `TLS_CERT_FILE` and `TLS_KEY_FILE`: the listener's certificate; without them it has no TLS.
+    pub tls: Option<ServerCertificate>,
     /// `INSTANCE_WEIGHT`: its weight, unless a gateway's configuration or an operator sets another.
     pub weight: Weight,
 }
@@ -76,6 +79,7 @@ impl ServiceConfig {
                 Some(_) => Some(env.parse("DEPLOYMENT", "", "shop-production")?),
                 None => None,
             },
+            tls: ServerCertificate::from_env(env)?,
             weight: env.parse("INSTANCE_WEIGHT", "1", "2")?,
             instance,
         })

@@ -122,15 +122,28 @@ impl Env {
         example: &'static str,
         read: impl FnOnce(&SecretString) -> Result<T, E>,
     ) -> Result<T, ConfigError> {
-        let secret = SecretString::from(self.text(variable, default, example)?);
-        // The error is dropped: parsers quote their input.
-        read(&secret).map_err(|_| {
-            let fault = format!(
-                "cannot be used (its {} bytes are not shown)",
-                secret.expose_secret().len()
-            );
-            ConfigError { variable, fault, example }
+        self.secret_url(variable, default, example, |secret| {
+            // The error is dropped: parsers quote their input.
+            read(secret).map_err(|_| {
+                format!("cannot be used (its {} bytes are not shown)", secret.expose_secret().len())
+            })
         })
+    }
+
+    /// Reads a URL that may hold a password, and parses it with `read`, whose error must not quote
+    /// it.
+    ///
+    /// # Errors
+    /// When `read` rejects the text.
+    pub fn secret_url<T, E: Display>(
+        &self,
+        variable: &'static str,
+        default: &str,
+        example: &'static str,
+        read: impl FnOnce(&SecretString) -> Result<T, E>,
+    ) -> Result<T, ConfigError> {
+        let url = SecretString::from(self.text(variable, default, example)?);
+        read(&url).map_err(|error| ConfigError { variable, fault: error.to_string(), example })
     }
 
     /// Reads a secret that must be long, unless it is empty or unset.

@@ -1,17 +1,23 @@
 //! A pool of PostgreSQL connections that starts empty, so a service starts while its database is
 //! unreachable.
 
-use std::str::FromStr as _;
 use std::time::Duration;
 
 use deadpool_postgres::{
     ClientWrapper, Hook, HookError, Manager, ManagerConfig, Pool, PoolError, RecyclingMethod,
     Runtime,
 };
-use secrecy::{ExposeSecret as _, SecretString};
+use rustls::ClientConfig;
+use secrecy::SecretString;
 use tokio_postgres::NoTls;
+use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::health::Fault;
+use crate::tls::{self, Trust};
+
+mod url;
+
+pub use url::InvalidUrl;
 
 /// Connections of one instance. PostgreSQL's default limit is 100 in total.
 pub const MAX_CONNECTIONS: usize = 16;
@@ -49,25 +55,21 @@ const TCP_USER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A parsed database URL. `Debug` hides the password.
 #[derive(Clone, Debug)]
-pub struct PostgresTarget(tokio_postgres::Config);
-
-/// The text is not a PostgreSQL URL. Never quotes it, since it may hold a password.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not a URL of the form postgresql://user:password@host:port/database")]
-pub struct InvalidUrl;
+pub struct PostgresTarget {
+    config: tokio_postgres::Config,
+    /// `None`: without TLS.
+    tls: Option<ClientConfig>,
+}
 
 impl PostgresTarget {
-    /// Parses a URL.
+    /// Parses a URL. With `sslmode=verify-full` its servers must have certificates of the
+    /// authorities in `sslrootcert`, or else in `trust`.
     ///
     /// # Errors
-    /// When it is malformed or names no host.
-    pub fn parse(url: &SecretString) -> Result<Self, InvalidUrl> {
-        let url = url.expose_secret();
-        if !url.starts_with("postgres://") && !url.starts_with("postgresql://") {
-            return Err(InvalidUrl);
-        }
-        let config = tokio_postgres::Config::from_str(url).map_err(|_| InvalidUrl)?;
-        if config.get_hosts().is_empty() { Err(InvalidUrl) } else { Ok(Self(config)) }
+    /// When it is malformed, names no host, or would use TLS without verification.
+    pub fn parse(url: &SecretString, trust: &Trust) -> Result<Self, InvalidUrl> {
+        let (config, tls) = url::parse(url, trust)?;
+        Ok(Self { config, tls })
     }
 
     /// The pool of a server that requests depend on. It connects on first use.
@@ -88,14 +90,18 @@ impl PostgresTarget {
         timeouts: PostgresTimeouts,
     ) -> Result<Pool, deadpool_postgres::BuildError> {
         let PostgresTimeouts { wait, connect, statement } = timeouts;
-        let mut config = self.0.clone();
+        let mut config = self.config.clone();
         config
             .application_name(application_name)
             .connect_timeout(connect)
             .tcp_user_timeout(TCP_USER_TIMEOUT);
         // `Fast` only checks whether the connection is closed, without a round trip.
         let manager = ManagerConfig { recycling_method: RecyclingMethod::Fast };
-        Pool::builder(Manager::from_config(config, NoTls, manager))
+        let manager = match &self.tls {
+            None => Manager::from_config(config, NoTls, manager),
+            Some(tls) => Manager::from_config(config, MakeRustlsConnect::new(tls.clone()), manager),
+        };
+        Pool::builder(manager)
             .max_size(MAX_CONNECTIONS)
             .wait_timeout(Some(wait))
             .create_timeout(Some(connect))
@@ -135,8 +141,27 @@ fn fault(error: &PoolError) -> Fault {
         PoolError::Timeout(_) | PoolError::PostCreateHook(HookError::Message(_)) => {
             "no connection in time".into()
         }
-        PoolError::Backend(error) if error.as_db_error().is_some() => "rejects the login".into(),
-        _ => "cannot be connected to".into(),
+        PoolError::Backend(error) => match error.as_db_error() {
+            // How PostgreSQL ends its report of a connection that pg_hba.conf wants encrypted.
+            Some(error) if error.message().ends_with("no encryption") => {
+                "requires TLS: write sslmode=verify-full in its URL".into()
+            }
+            Some(_) => "rejects the login".into(),
+            None => tls::fault(error).map_or_else(|| of_connection(error), Fault::from),
+        },
+        _ => UNREACHABLE.into(),
+    }
+}
+
+const UNREACHABLE: &str = "cannot be connected to";
+
+fn of_connection(error: &tokio_postgres::Error) -> Fault {
+    // The client has no type for it.
+    match std::error::Error::source(error).map(ToString::to_string).as_deref() {
+        Some("server does not support TLS") => {
+            "has no TLS: turn on its setting ssl, or write sslmode=disable in its URL".into()
+        }
+        _ => UNREACHABLE.into(),
     }
 }
 
@@ -146,7 +171,7 @@ mod tests {
 
     #[test]
     fn urls_are_checked_and_never_quoted() {
-        let parse = |url: &str| PostgresTarget::parse(&SecretString::from(url));
+        let parse = |url: &str| PostgresTarget::parse(&SecretString::from(url), &Trust::system());
         let target = parse("postgresql://tandem:hunter2@127.0.0.1:8432/tandem").expect("a URL");
         assert!(!format!("{target:?}").contains("hunter2"));
         for bad in

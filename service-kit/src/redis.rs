@@ -16,7 +16,9 @@ use deadpool_redis::{BuildError, PoolError};
 use redis::RedisError;
 
 use crate::health::Fault;
+use crate::tls;
 
+mod address;
 mod cluster;
 mod connection;
 mod node_pool;
@@ -133,6 +135,9 @@ pub enum PoolUnusable {
 pub async fn probe(pool: RedisPool) -> Result<(), Fault> {
     let mut connection = pool.get().await.map_err(|error| match error {
         PoolError::Timeout(_) => Fault::from("no connection in time"),
+        PoolError::Backend(error) => {
+            tls::fault(&error).map_or_else(|| "cannot be connected to".into(), Fault::from)
+        }
         _ => "cannot be connected to".into(),
     })?;
     redis::cmd("PING").exec_async(&mut *connection).await.map_err(|_| "does not respond".into())

@@ -28,6 +28,9 @@ pub const KEEP_ALIVE: Duration = Duration::from_secs(75);
 const HEADER_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a closed connection may take to be torn down.
 const DISCONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+/// The same by TLS: [`ClosesAfter`](crate::connection::ClosesAfter) cannot close such a connection
+/// sooner, and a browser waits for the end of a WebSocket for two seconds at most.
+const DISCONNECT_TIMEOUT_BY_TLS: Duration = Duration::from_millis(500);
 /// How long the release of shared resources at the end may take.
 const RELEASE_TIMEOUT: Duration = Duration::from_secs(3);
 /// Length of the accept queue.
@@ -124,7 +127,10 @@ impl Server {
             .backlog(BACKLOG)
             .keep_alive(KEEP_ALIVE)
             .client_request_timeout(HEADER_TIMEOUT)
-            .client_disconnect_timeout(DISCONNECT_TIMEOUT)
+            .client_disconnect_timeout(match config.tls {
+                None => DISCONNECT_TIMEOUT,
+                Some(_) => DISCONNECT_TIMEOUT_BY_TLS,
+            })
             // By default the framework keeps serving a half-closed connection and notices a
             // disconnected client only at its second write: for streams, heartbeats later. Gateways
             // never half-close, so end of input means that the client disconnected. Its stream slot
@@ -135,10 +141,17 @@ impl Server {
             .shutdown_timeout(config.shutdown_timeout.as_secs())
             // `run_until_stopped` handles signals: readiness must fail before the listener closes.
             .disable_signals();
-        let http = match listener {
-            Some(listener) => http.listen(listener)?,
-            None => http.bind(config.listen)?,
+        let http = match (listener, &config.tls) {
+            (Some(listener), None) => http.listen(listener)?,
+            (None, None) => http.bind(config.listen)?,
+            (Some(listener), Some(tls)) => {
+                http.listen_rustls_0_23(listener, tls.server_config())?
+            }
+            (None, Some(tls)) => http.bind_rustls_0_23(config.listen, tls.server_config())?,
         };
+        if let Some(tls) = config.tls.clone() {
+            tokio::spawn(tls.follow());
+        }
         let addr = http.addrs().first().copied().unwrap_or(config.listen);
         let start = Box::pin(async {});
         let release = Box::pin(async { Ok(()) });

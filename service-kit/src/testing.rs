@@ -1,12 +1,16 @@
 //! For tests: an HTTP/1.1 client that sends exactly the given bytes, an issuer of tokens, paths
-//! with many spellings, what a program prints, and hostile clients with recording instances.
+//! with many spellings, what a program prints, an authority of certificates, and hostile clients with
+//! recording instances.
 
+mod authority;
 pub mod hostile;
 pub mod issuer;
 pub mod paths;
 pub mod program;
 pub mod random;
 pub mod wire;
+
+pub use authority::{Authority, Issued, VALID};
 
 use std::collections::BTreeMap;
 use std::io;

@@ -8,6 +8,7 @@ use proto_contracts::{DeploymentName, InstanceName};
 use secrecy::SecretString;
 use service_kit::config::Env;
 use service_kit::telemetry::TraceConfig;
+use service_kit::tls::Trust;
 use service_kit::tokens::TokenSettings;
 
 /// The shortest token: 16 characters of base64 are 96 bits.
@@ -144,6 +145,14 @@ impl<'a> Check<'a> {
         TokenSettings::from_env(&self.env(&TokenSettings::VARIABLES)).unwrap_or_else(|error| {
             self.problems.0.push(error.to_string());
             None
+        })
+    }
+
+    /// The authorities of servers that are reached by TLS, from the same variable as the services.
+    pub(super) fn trust(&mut self) -> Trust {
+        Trust::from_env(&self.env(&["TLS_CA_FILE"])).unwrap_or_else(|error| {
+            self.problems.0.push(error.to_string());
+            Trust::system()
         })
     }
 

@@ -13,9 +13,11 @@ use proto_contracts::control::Strategy;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
+use service_kit::tls::Trust;
 
 use crate::config::check::Check;
 use crate::config::lab::Lab;
+use crate::config::upstream_tls::UpstreamTls;
 use crate::resilience::load_bound::LoadBound;
 
 /// Below 1 the instances together cannot take the load; above 10 the bound has no effect.
@@ -94,6 +96,8 @@ pub struct PoolConfig {
     pub load_bound: Option<LoadBound>,
     /// The protocol to the instances.
     pub protocol: Protocol,
+    /// TLS to the instances; `None`: without.
+    pub tls: Option<UpstreamTls>,
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -113,6 +117,7 @@ struct PoolSection {
     bounded_load: f64,
     bounded_load_floor: u64,
     protocol: Protocol,
+    tls_name: Option<String>,
 }
 
 impl Default for PoolSection {
@@ -125,6 +130,7 @@ impl Default for PoolSection {
             bounded_load: 1.25,
             bounded_load_floor: 64,
             protocol: Protocol::Http1,
+            tls_name: None,
         }
     }
 }
@@ -175,16 +181,23 @@ struct Defaults {
     section: &'static str,
     variable: &'static str,
     discover_variable: &'static str,
+    tls_variable: &'static str,
     strategy: Strategy,
     port: u16,
 }
 
 impl Section {
-    pub(super) fn check(self, check: &mut Check<'_>, lab: Lab) -> (PoolConfig, PoolConfig) {
+    pub(super) fn check(
+        self,
+        check: &mut Check<'_>,
+        lab: Lab,
+        trust: &Trust,
+    ) -> (PoolConfig, PoolConfig) {
         let stateless = Defaults {
             section: "[pools.stateless]",
             variable: "GATEWAY_STATELESS_INSTANCES",
             discover_variable: "GATEWAY_STATELESS_DISCOVER",
+            tls_variable: "GATEWAY_STATELESS_TLS_NAME",
             strategy: Strategy::RoundRobin,
             port: 8101,
         };
@@ -192,16 +205,27 @@ impl Section {
             section: "[pools.stateful]",
             variable: "GATEWAY_STATEFUL_INSTANCES",
             discover_variable: "GATEWAY_STATEFUL_DISCOVER",
+            tls_variable: "GATEWAY_STATEFUL_TLS_NAME",
             strategy: Strategy::Sticky,
             port: 8201,
         };
-        (self.stateless.check(check, &stateless, lab), self.stateful.check(check, &stateful, lab))
+        (
+            self.stateless.check(check, &stateless, lab, trust),
+            self.stateful.check(check, &stateful, lab, trust),
+        )
     }
 }
 
 impl PoolSection {
-    fn check(self, check: &mut Check<'_>, defaults: &Defaults, lab: Lab) -> PoolConfig {
+    fn check(
+        self,
+        check: &mut Check<'_>,
+        defaults: &Defaults,
+        lab: Lab,
+        trust: &Trust,
+    ) -> PoolConfig {
         let discover = self.discover(check, defaults);
+        let tls = self.tls(check, defaults, trust);
         let from_environment = check.addresses(defaults.variable);
         let instances_setting = format!("{} instances", defaults.section);
         let setting =
@@ -245,7 +269,30 @@ impl PoolSection {
             discover,
             load_bound,
             protocol: self.protocol,
+            tls,
         }
+    }
+
+    /// TLS to the instances, if set.
+    fn tls(
+        &self,
+        check: &mut Check<'_>,
+        defaults: &Defaults,
+        trust: &Trust,
+    ) -> Option<UpstreamTls> {
+        let from_environment = check.variable(defaults.tls_variable);
+        let in_file = format!("{} tls_name", defaults.section);
+        let setting = if from_environment.is_some() { defaults.tls_variable } else { &in_file };
+        let name = from_environment.or_else(|| self.tls_name.clone())?;
+        check.require(
+            self.protocol == Protocol::Http1,
+            &format!("{} protocol", defaults.section),
+            "must be http1 with tls_name: h2c is HTTP/2 without TLS",
+        );
+        let tls = UpstreamTls::new(&name, trust);
+        let fault = tls.as_ref().err().map(ToString::to_string);
+        check.require(fault.is_none(), setting, format_args!("{}", fault.unwrap_or_default()));
+        tls.ok()
     }
 
     /// The DNS name for discovery, if set.

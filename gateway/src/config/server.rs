@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use ipnet::IpNet;
 use serde::Deserialize;
+use service_kit::tls::ServerCertificate;
 
 use crate::config::check::{Check, canonical};
 
@@ -14,6 +15,8 @@ use crate::config::check::{Check, canonical};
 pub struct Server {
     /// Address of the data plane.
     pub listen: SocketAddr,
+    /// The listener's certificate; `None`: it has no TLS.
+    pub tls: Option<ServerCertificate>,
     /// Worker threads.
     pub threads: usize,
     /// File that saves changes of the control API over restarts.
@@ -61,6 +64,8 @@ pub enum Engine {
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Section {
     listen: SocketAddr,
+    tls_cert: Option<PathBuf>,
+    tls_key: Option<PathBuf>,
     threads: usize,
     exchange: Engine,
     trusted_proxies: Vec<IpNet>,
@@ -75,6 +80,8 @@ impl Default for Section {
     fn default() -> Self {
         Self {
             listen: ([127, 0, 0, 1], 8000).into(),
+            tls_cert: None,
+            tls_key: None,
             threads: 0,
             exchange: Engine::Plain,
             trusted_proxies: vec![
@@ -95,7 +102,10 @@ impl Section {
         self,
         check: &mut Check<'_>,
     ) -> (Server, TrustedProxies, RoutingHeaders, Engine) {
+        let tls_cert = check.variable("GATEWAY_TLS_CERT").map(PathBuf::from).or(self.tls_cert);
+        let tls_key = check.variable("GATEWAY_TLS_KEY").map(PathBuf::from).or(self.tls_key);
         let server = Server {
+            tls: certificate(check, tls_cert, tls_key),
             listen: check.address("GATEWAY_LISTEN").unwrap_or(self.listen),
             threads: match self.threads {
                 0 => std::thread::available_parallelism().map_or(1, usize::from),
@@ -116,4 +126,22 @@ impl Section {
         let trusted_proxies = TrustedProxies(trusted_proxies.into_iter().map(canonical).collect());
         (server, trusted_proxies, routing_headers, self.exchange)
     }
+}
+
+/// The listener's certificate, if both files are named.
+fn certificate(
+    check: &mut Check<'_>,
+    chain: Option<PathBuf>,
+    key: Option<PathBuf>,
+) -> Option<ServerCertificate> {
+    const SETTING: &str = "[server] tls_cert";
+    check.require(
+        chain.is_some() == key.is_some(),
+        SETTING,
+        "and tls_key belong together: set both, or neither",
+    );
+    let read = ServerCertificate::read(&chain?, &key?);
+    let fault = read.as_ref().err().map(ToString::to_string);
+    check.require(fault.is_none(), SETTING, format_args!("{}", fault.unwrap_or_default()));
+    read.ok()
 }

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 use service_kit::http_client;
 use service_kit::problem::ApiError;
+use service_kit::tls::Trust;
 
 use crate::config::{Agent, Driver};
 
@@ -62,7 +63,7 @@ impl Backend {
         timeout: Duration,
         texts: Texts,
     ) -> io::Result<Self> {
-        let client = http_client::client(timeout).map_err(io::Error::other)?;
+        let client = http_client::client(timeout, &Trust::system()).map_err(io::Error::other)?;
         Ok(Self { client, base, token: token.clone(), texts })
     }
 

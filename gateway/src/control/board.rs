@@ -49,6 +49,8 @@ files! {
     "/board/controls.mjs" = "controls.mjs" SCRIPT,
     "/board/inspector.mjs" = "inspector.mjs" SCRIPT,
     "/board/lab.mjs" = "lab.mjs" SCRIPT,
+    "/board/lessons.mjs" = "lessons.mjs" SCRIPT,
+    "/board/poll.mjs" = "poll.mjs" SCRIPT,
     "/board/panels.mjs" = "panels.mjs" SCRIPT,
     "/board/rendezvous.mjs" = "rendezvous.mjs" SCRIPT,
     "/board/scene.mjs" = "scene.mjs" SCRIPT,

@@ -6,8 +6,8 @@ use service_kit::routes::{handler, mount_paths};
 use actix_web::web::ServiceConfig;
 
 use crate::control::{
-    board, changes, class, conversation, drain, events, explain, instances, lab, openapi, pools,
-    reload, traffic,
+    board, changes, class, conversation, drain, events, explain, instances, lab, lessons, openapi,
+    pools, reload, traffic,
 };
 
 /// Mounts everything that the control plane serves besides health and metrics.
@@ -33,6 +33,10 @@ pub(super) fn mount(app: &mut ServiceConfig) {
         drive_traffic: handler(traffic::drive),
         stop_traffic: handler(traffic::stop),
         converse: handler(conversation::converse),
+        lessons: handler(lessons::show),
+        start_lesson: handler(lessons::start),
+        continue_lesson: handler(lessons::go_on),
+        stop_lesson: handler(lessons::stop),
         openapi: handler(openapi::document),
     };
     let paths = handlers.into_paths().into_iter().map(|(path, methods)| {

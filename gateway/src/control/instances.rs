@@ -2,12 +2,13 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::http::StatusCode;
 use actix_web::http::header::{CACHE_CONTROL, HeaderValue};
 use actix_web::{HttpResponse, web};
 use proto_contracts::control::{
-    AddInstance, ChangeInstance, InstanceAdded, InstanceState, RemoveQuery,
+    AddInstance, ChangeInstance, InstanceAdded, InstanceState, Lasts, RemoveQuery,
 };
 use proto_contracts::{ErrorCode, headers};
 use service_kit::body::{Json, NoQuery, Query};
@@ -20,7 +21,8 @@ use crate::pool::ProbeError;
 use crate::pool::{Host, Pool, RemoveError};
 
 /// Adds an instance and checks it at once. An unreachable one is added as `pending`, with the
-/// reason; an address that is not an instance of the pool is rejected.
+/// reason; an address that is not an instance of the pool is rejected. Added again, it renews its
+/// lease, or lasts.
 pub(super) async fn add(
     _: NoQuery,
     state: web::Data<State>,
@@ -33,9 +35,19 @@ pub(super) async fn add(
         let detail = format!("{addr} is not an address that can be connected to.");
         return Err(ApiError::new(ErrorCode::InvalidInstance, detail));
     }
+    if wanted.lease_s.is_some_and(|lease| !AddInstance::LEASES_S.contains(&lease)) {
+        let (least, most) = AddInstance::LEASES_S.into_inner();
+        let detail = format!("'lease_s' must be {least} to {most}, in seconds.");
+        return Err(ApiError::new(ErrorCode::InvalidBody, detail));
+    }
+    let lease = wanted.lease_s.map(Duration::from_secs);
+    let exists = |error| {
+        ApiError::new(ErrorCode::InstanceExists, format!("The request changed nothing: {error}."))
+    };
     let is_there = |hosts: &[Host]| hosts.iter().any(|host| host.addr() == addr);
     if pool.hosts(is_there) {
-        // Added again: nothing changes, and the response has its current state.
+        let renewing = Arc::clone(pool);
+        saved::change(move || renewing.renew(addr, lease), exists).await?;
         state.prober.check(pool, addr).await;
         return added(pool, addr, StatusCode::OK);
     }
@@ -43,11 +55,8 @@ pub(super) async fn add(
         let detail = format!("Nothing was changed. {addr}: {mismatch}.");
         return Err(ApiError::new(ErrorCode::WrongInstance, detail));
     }
-    let exists = |error| {
-        ApiError::new(ErrorCode::InstanceExists, format!("The request changed nothing: {error}."))
-    };
     let adding = Arc::clone(pool);
-    saved::change(move || adding.add(addr, wanted.weight), exists).await?;
+    saved::change(move || adding.add(addr, wanted.weight, lease), exists).await?;
     // The whole pool first, to find out whether a holder of the same name is still alive. Then the
     // new one again, because its check may have come before the holder's.
     state.prober.probe_pool(pool).await;
@@ -96,7 +105,11 @@ pub(super) async fn change(
 /// The response for an added instance.
 fn added(pool: &Pool, addr: SocketAddr, status: StatusCode) -> Result<HttpResponse, ApiError> {
     let instance = drain::instance(pool, addr)?;
-    let added = InstanceAdded { instance, lasts: pool.changes_last(), missed: Vec::new() };
+    let lasts = match instance.lease_s {
+        Some(_) => Lasts::UntilRestart,
+        None => pool.changes_last(),
+    };
+    let added = InstanceAdded { instance, lasts, missed: Vec::new() };
     response::no_store(status, &added)
 }
 
@@ -117,7 +130,11 @@ pub(super) async fn remove(
             format!("'{name}' cannot be removed: {error}."),
         ),
     };
-    saved::change(move || pool.remove(&removed, query.force), refused).await?;
+    let removing = Arc::clone(&pool);
+    saved::change(move || removing.remove(&removed, query.force), refused).await?;
+    if let Some(reason) = query.put_back {
+        pool.put_back(&name, reason);
+    }
     let no_store = (CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(HttpResponse::NoContent()
         .insert_header(no_store)

@@ -79,7 +79,7 @@ impl Peers {
             own,
             host: control.allowed_hosts.first().cloned().unwrap_or_default(),
             token: control.token.clone(),
-            client: http_client::client(TIMEOUT).map_err(io::Error::other)?,
+            client: http_client::client(TIMEOUT, &config.trust).map_err(io::Error::other)?,
             changes,
         })
     }

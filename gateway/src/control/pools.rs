@@ -79,6 +79,7 @@ pub(super) fn instance(
         hot_sessions: host.session_use().hot,
         key_share_percent,
         weight: registry.weight_of(host),
+        lease_s: host.leased_for(Instant::now()).map(|left| left.as_secs_f64().ceil() as u64),
         member: None,
         slow_start_percent: (slow_start != SlowStart::OVER).then(|| slow_start.percent()),
         drain: host.drain(Instant::now()),

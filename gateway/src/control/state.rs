@@ -52,7 +52,7 @@ impl State {
     pub(super) fn driver(&self) -> Result<&Backend, ApiError> {
         self.driver.as_ref().ok_or_else(|| {
             let detail = "This gateway has no traffic driver ([control] driver), so it starts no \
-                          traffic.";
+                          traffic and no lessons.";
             ApiError::new(ErrorCode::NotFound, detail)
         })
     }

@@ -1,6 +1,5 @@
 //! `drain`, with `--wait`.
 
-use std::io::{self, IsTerminal as _, Write};
 use std::time::{Duration, Instant};
 
 use http::Method;
@@ -10,6 +9,7 @@ use serde_json::json;
 use crate::ctl::client::Client;
 use crate::ctl::error::CtlError;
 use crate::ctl::output::{at_all, print};
+use crate::ctl::progress::Progress;
 use crate::ctl::target::Target;
 
 /// Poll interval.
@@ -100,33 +100,4 @@ fn left(instance: &Instance) -> String {
     let sessions =
         instance.live_sessions.map(|count| format!(", {count} live sessions")).unwrap_or_default();
     format!("{} requests in flight, {} streams{sessions}", instance.in_flight, instance.streams)
-}
-
-/// A line that is overwritten on a terminal; elsewhere a line per change.
-#[derive(Default)]
-struct Progress {
-    last: String,
-}
-
-impl Progress {
-    fn show(&mut self, line: &str) {
-        if self.last == line {
-            return;
-        }
-        line.clone_into(&mut self.last);
-        let mut out = io::stderr().lock();
-        // Errors of progress output do not matter.
-        let _nobody_reads = if out.is_terminal() {
-            write!(out, "\r\x1b[K{line}").and_then(|()| out.flush())
-        } else {
-            writeln!(out, "{line}")
-        };
-    }
-
-    fn end(&self) {
-        let mut out = io::stderr().lock();
-        if !self.last.is_empty() && out.is_terminal() {
-            let _nobody_reads = writeln!(out);
-        }
-    }
 }

@@ -1,10 +1,11 @@
 //! Errors of `gateway ctl`, each with its cure.
 
 use std::io;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use proto_contracts::ErrorCode;
 use proto_contracts::control::MissedGateway;
+use proto_contracts::{ErrorCode, PoolName};
 
 /// Why a command failed.
 #[derive(Debug, thiserror::Error)]
@@ -87,12 +88,41 @@ pub(super) enum CtlError {
     /// A drain did not complete.
     #[error("{0}")]
     NotDrained(String),
+    /// There is nothing to compare a canary with.
+    #[error("{0} has no other healthy instance: a canary needs one to be compared with")]
+    NoPeer(PoolName),
+    /// A canary was put back.
+    #[error("{0}")]
+    PutBack(String),
+    /// The gateway was away for longer than the lease.
+    #[error(
+        "lost the gateway: {source}. It takes {canary} out when the lease ends, if it did not \
+         restart, which ends the lease, too"
+    )]
+    CanaryLost {
+        /// The address.
+        canary: SocketAddr,
+        /// The last fault.
+        #[source]
+        source: Box<CtlError>,
+    },
     /// The stream of events ended.
     #[error("the gateway closed the stream: it is stopping, or this reader was too slow")]
     StreamEnded,
     /// The output cannot be written.
     #[error("cannot write: {0}")]
     Output(#[source] io::Error),
+}
+
+impl CtlError {
+    /// Whether the same request may succeed a moment later.
+    pub(super) fn is_transient(&self) -> bool {
+        match self {
+            Self::Connect { .. } | Self::Broken { .. } | Self::Silent { .. } => true,
+            Self::Refused { code, .. } => *code == Some(ErrorCode::UpgradeInProgress),
+            _ => false,
+        }
+    }
 }
 
 fn listed(missed: &[MissedGateway]) -> String {

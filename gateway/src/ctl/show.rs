@@ -46,6 +46,10 @@ fn pool(pool: &Pool) -> String {
         if instance.weight != Weight::ONE {
             let _infallible = writeln!(text, "    weight {}", instance.weight);
         }
+        if let Some(left) = instance.lease_s {
+            let _infallible =
+                writeln!(text, "    canary: it leaves within {left} s of its watcher");
+        }
         if let Some(percent) = instance.slow_start_percent {
             let _infallible =
                 writeln!(text, "    slow start: {percent} % of its share of new keys");

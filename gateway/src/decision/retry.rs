@@ -118,6 +118,7 @@ impl Decisions {
     ) -> bool {
         if let Some(reason) = outlier_reason(ctx, failure, exchange.response) {
             self.note_failure(ctx, reason);
+            ctx.attempt.iter().for_each(|it| it.in_flight.instance().responses().count_failed());
         }
         ctx.attempt_failed(failure.as_str());
         match failure {

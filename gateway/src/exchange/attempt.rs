@@ -49,7 +49,8 @@ impl Run<'_> {
     pub(super) async fn attempt(&mut self, timeouts: &AttemptTimeouts) -> Result<(), RequestError> {
         let Some(attempt) = &self.ctx.attempt else { return Ok(()) };
         let addr = attempt.in_flight.instance().addr();
-        let opened = Upstream::open(addr, timeouts.connect).await;
+        let tls = attempt.in_flight.instance().tls();
+        let opened = Upstream::open(addr, tls, timeouts.connect).await;
         let mut upstream = opened.map_err(|kind| ExchangeError { addr, kind })?;
         self.ctx.connection_reused = upstream.reused;
         let mut out = Buffer::take();

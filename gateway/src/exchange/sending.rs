@@ -12,6 +12,8 @@ pub(super) struct Sending {
     /// `None` when all is written.
     out: Option<Buffer>,
     written: usize,
+    /// Whether the connection may hold some of it.
+    is_unflushed: bool,
     /// Why no more can be written. The instance may have responded before.
     pub(super) failed: Option<io::Error>,
 }
@@ -19,7 +21,7 @@ pub(super) struct Sending {
 impl Sending {
     /// Begins to write these bytes.
     pub(super) fn new(out: Buffer) -> Self {
-        Self { out: Some(out), written: 0, failed: None }
+        Self { out: Some(out), written: 0, is_unflushed: false, failed: None }
     }
 
     /// Writes as much as the connection takes. Returns whether all is written.
@@ -35,9 +37,17 @@ impl Sending {
             }
             if self.written == out.len() {
                 self.out = None;
+                self.is_unflushed = true;
             }
         }
-        self.out.is_none()
+        if self.is_unflushed && self.failed.is_none() {
+            match upstream.poll_flush(context) {
+                Poll::Ready(Ok(())) => self.is_unflushed = false,
+                Poll::Ready(Err(error)) => self.failed = Some(error),
+                Poll::Pending => {}
+            }
+        }
+        self.out.is_none() && !self.is_unflushed
     }
 
     /// Goes on with these bytes, if there are any, after all others are written.

@@ -3,16 +3,14 @@
 use std::cell::RefCell;
 use std::io;
 use std::net::SocketAddr;
-use std::pin::Pin;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use tokio::io::AsyncWrite;
-use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
+use crate::config::UpstreamTls;
 use crate::exchange::error::{Broken, ExchangeError, RequestError};
-use crate::exchange::read::poll_read;
+use crate::exchange::transport::Transport;
 
 /// Maximum idle connections of a thread, to all instances.
 const MAX_IDLE: usize = 1_024;
@@ -22,22 +20,26 @@ const SWEEP_EVERY: Duration = Duration::from_secs(1);
 /// A connection to an instance, for one request.
 #[derive(Debug)]
 pub(super) struct Upstream {
-    stream: TcpStream,
+    stream: Transport,
     addr: SocketAddr,
     /// Whether it served a request before.
     pub(super) reused: bool,
 }
 
 impl Upstream {
-    /// A kept connection to this address, or a new one.
+    /// A kept connection to this address, or a new one. Whether an address has TLS never changes.
     ///
     /// # Errors
     /// When there is none and no new one can be opened within this time.
-    pub(super) async fn open(addr: SocketAddr, within: Duration) -> Result<Self, Broken> {
+    pub(super) async fn open(
+        addr: SocketAddr,
+        tls: Option<&UpstreamTls>,
+        within: Duration,
+    ) -> Result<Self, Broken> {
         if let Some(stream) = IDLE.with_borrow_mut(|idle| idle.take(addr)) {
             return Ok(Self { stream, addr, reused: true });
         }
-        match timeout(within, connect(addr)).await {
+        match timeout(within, Transport::connect(addr, tls)).await {
             Ok(Ok(stream)) => Ok(Self { stream, addr, reused: false }),
             Ok(Err(error)) => Err(Broken::Connect(error)),
             Err(_) => Err(Broken::ConnectTimeout),
@@ -55,7 +57,7 @@ impl Upstream {
         context: &mut Context<'_>,
         bytes: &mut Vec<u8>,
     ) -> Poll<io::Result<usize>> {
-        poll_read(&mut self.stream, bytes, context)
+        self.stream.poll_read(context, bytes)
     }
 
     /// Writes some of these bytes.
@@ -64,7 +66,12 @@ impl Upstream {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(context, bytes)
+        self.stream.poll_write(context, bytes)
+    }
+
+    /// Sends what was written.
+    pub(super) fn poll_flush(&mut self, context: &mut Context<'_>) -> Poll<io::Result<()>> {
+        self.stream.poll_flush(context)
     }
 
     /// Keeps the connection for another request, for at most this time.
@@ -74,12 +81,6 @@ impl Upstream {
             tokio::spawn(sweep_regularly());
         }
     }
-}
-
-async fn connect(addr: SocketAddr) -> io::Result<TcpStream> {
-    let socket = if addr.is_ipv4() { TcpSocket::new_v4() } else { TcpSocket::new_v6() }?;
-    socket.set_nodelay(true)?;
-    socket.connect(addr).await
 }
 
 thread_local! {
@@ -97,17 +98,8 @@ struct Idle {
 }
 
 struct Kept {
-    stream: TcpStream,
+    stream: Transport,
     until: Instant,
-}
-
-impl Kept {
-    /// Whether nothing arrived since the last response. An instance that closed the connection, or
-    /// sent something without a request, is noticed here when the runtime has noticed it.
-    fn is_quiet(&self) -> bool {
-        let read = self.stream.try_read(&mut [0; 1]);
-        matches!(read, Err(error) if error.kind() == io::ErrorKind::WouldBlock)
-    }
 }
 
 impl Idle {
@@ -116,11 +108,11 @@ impl Idle {
     }
 
     /// The connection that was used last: the others may expire.
-    fn take(&mut self, addr: SocketAddr) -> Option<TcpStream> {
+    fn take(&mut self, addr: SocketAddr) -> Option<Transport> {
         let (_, kept) = self.by_addr.iter_mut().find(|(known, _)| *known == addr)?;
-        while let Some(newest) = kept.pop() {
+        while let Some(mut newest) = kept.pop() {
             self.count -= 1;
-            if newest.is_quiet() {
+            if newest.stream.is_quiet() {
                 return Some(newest.stream);
             }
         }
@@ -128,7 +120,7 @@ impl Idle {
     }
 
     /// Returns whether the caller must begin to sweep.
-    fn put(&mut self, addr: SocketAddr, stream: TcpStream, within: Duration) -> bool {
+    fn put(&mut self, addr: SocketAddr, stream: Transport, within: Duration) -> bool {
         if self.count == MAX_IDLE {
             return false;
         }
@@ -147,7 +139,7 @@ impl Idle {
     fn sweep(&mut self) -> bool {
         let now = Instant::now();
         for (_, kept) in &mut self.by_addr {
-            kept.retain(|kept| now < kept.until && kept.is_quiet());
+            kept.retain_mut(|kept| now < kept.until && kept.stream.is_quiet());
         }
         self.by_addr.retain(|(_, kept)| !kept.is_empty());
         self.count = self.by_addr.iter().map(|(_, kept)| kept.len()).sum();

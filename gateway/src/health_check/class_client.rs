@@ -3,13 +3,13 @@
 use std::net::SocketAddr;
 
 use http::StatusCode;
-use pingora::connectors::http::v1::Connector;
 use pingora::http::RequestHeader;
-use pingora::upstreams::peer::HttpPeer;
+use proto_contracts::PoolName;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
 use crate::health_check::Prober;
+use crate::health_check::dialer::{self, Dialer};
 use crate::health_check::drain_client::DrainRequestError;
 
 /// More than a list of the most people an instance keeps.
@@ -26,24 +26,23 @@ impl Prober {
         method: &str,
         path: &str,
     ) -> Result<(StatusCode, Vec<u8>), DrainRequestError> {
-        let client = self.drain_client();
+        let client = self.drain_client(PoolName::Stateful);
         let token = client.token.ok_or(DrainRequestError::NoToken)?;
-        timeout(client.timeout, exchange(client.connector, token, addr, method, path))
+        timeout(client.timeout, exchange(client.dialer, token, addr, method, path))
             .await
             .unwrap_or(Err(DrainRequestError::TimedOut))
     }
 }
 
 async fn exchange(
-    connector: &Connector,
+    dialer: &Dialer,
     token: &SecretString,
     addr: SocketAddr,
     method: &str,
     path: &str,
 ) -> Result<(StatusCode, Vec<u8>), DrainRequestError> {
-    let broken = |error: Box<pingora::Error>| DrainRequestError::Connection(error.to_string());
-    let peer = HttpPeer::new(addr, false, String::new());
-    let (mut session, _) = connector.get_http_session(&peer).await.map_err(broken)?;
+    let broken = |error: Box<pingora::Error>| DrainRequestError::Connection(dialer::fault(&error));
+    let mut session = dialer.open(PoolName::Stateful, addr).await.map_err(broken)?;
     let mut request = RequestHeader::build(method, path.as_bytes(), Some(3)).map_err(broken)?;
     request.insert_header(http::header::HOST, addr.to_string()).map_err(broken)?;
     request

@@ -3,14 +3,13 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use pingora::connectors::http::v1::Connector;
 use pingora::http::RequestHeader;
-use pingora::upstreams::peer::HttpPeer;
-use proto_contracts::headers;
 use proto_contracts::health::{DRAIN_PATH, DrainDecision, WEIGHT_PATH};
+use proto_contracts::{PoolName, headers};
 use secrecy::{ExposeSecret, SecretString};
 use tokio::time::timeout;
 
+use crate::health_check::dialer::{self, Dialer};
 use crate::pool::{PendingDrain, PendingWeight};
 
 /// The request to the instance failed.
@@ -40,7 +39,8 @@ pub enum DrainRequestError {
 
 /// Sends operators' decisions to instances.
 pub(super) struct DrainClient<'a> {
-    pub(super) connector: &'a Connector,
+    pub(super) dialer: &'a Dialer,
+    pub(super) pool: PoolName,
     pub(super) timeout: Duration,
     pub(super) token: Option<&'a SecretString>,
 }
@@ -86,13 +86,10 @@ impl DrainClient<'_> {
         (name, value): (&'static str, String),
         body: String,
     ) -> Result<(), DrainRequestError> {
-        let broken = |error: Box<pingora::Error>| DrainRequestError::Connection(error.to_string());
+        let broken =
+            |error: Box<pingora::Error>| DrainRequestError::Connection(dialer::fault(&error));
         let token = self.token.ok_or(DrainRequestError::NoToken)?;
-        let (mut session, _) = self
-            .connector
-            .get_http_session(&HttpPeer::new(addr, false, String::new()))
-            .await
-            .map_err(broken)?;
+        let mut session = self.dialer.open(self.pool, addr).await.map_err(broken)?;
         let mut request = RequestHeader::build(method, path.as_bytes(), Some(6)).map_err(broken)?;
         request.insert_header(http::header::HOST, addr.to_string()).map_err(broken)?;
         request

@@ -12,6 +12,7 @@ use proto_contracts::PoolName;
 use proto_contracts::control::InstanceState;
 use tokio::sync::{Mutex, mpsc};
 
+use crate::config::Identity;
 use crate::health_check::prober::Prober;
 use crate::pool::{ClientHash, Host, Instance, Pools};
 use crate::resilience::outlier::{Policy, Reason};
@@ -73,13 +74,17 @@ pub struct Ejector {
 
 impl Ejector {
     /// An ejector for these pools, and its reporter.
-    pub fn new(pools: Arc<Pools>, telemetry: Arc<Telemetry>) -> (Self, Reporter) {
+    pub fn new(
+        pools: Arc<Pools>,
+        telemetry: Arc<Telemetry>,
+        identity: &Identity,
+    ) -> (Self, Reporter) {
         let (reporter, suspects) = mpsc::channel(BACKLOG);
         (
             Self {
                 suspects: Mutex::new(suspects),
                 pools,
-                prober: Prober::new(READINESS_TIMEOUT),
+                prober: Prober::new(READINESS_TIMEOUT, identity),
                 telemetry,
             },
             Reporter(reporter),
@@ -122,7 +127,7 @@ impl Ejector {
             others.map(Host::addr).collect()
         });
         let mut responses: FuturesUnordered<_> =
-            others.into_iter().map(|addr| self.prober.readiness(addr)).collect();
+            others.into_iter().map(|addr| self.prober.readiness(pool, addr)).collect();
         let mut some_not_ready = false;
         while let Some(ready) = responses.next().await {
             match ready {

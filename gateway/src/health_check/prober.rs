@@ -2,17 +2,16 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
-use pingora::connectors::http::v1::Connector;
 use pingora::http::{RequestHeader, ResponseHeader};
-use pingora::upstreams::peer::HttpPeer;
 use proto_contracts::{PoolName, headers};
 use tokio::time::{MissedTickBehavior, interval, timeout};
 
 use crate::config::{HealthCheckConfig, Identity};
 use crate::descriptors;
+use crate::health_check::dialer::{self, Dialer};
 use crate::health_check::drain_client::{DrainClient, DrainRequestError};
 use crate::pool::identity::{Claims, Mismatch};
 use crate::pool::{Host, PendingDrain, PendingWeight, Pool, ProbeError, Report, SessionUse};
@@ -20,27 +19,20 @@ use crate::pool::{Host, PendingDrain, PendingWeight, Pool, ProbeError, Report, S
 /// Runs health checks.
 pub struct Prober {
     timeout: Duration,
-    /// Created once, because it reads the system's certificates.
-    connector: Connector,
-    identity: Identity,
+    dialer: Dialer,
     require_identity: bool,
 }
 
 impl Prober {
     /// A prober with this timeout that accepts missing identity headers.
-    pub fn new(timeout: Duration) -> Self {
-        Self {
-            timeout,
-            connector: Connector::new(None),
-            identity: Identity::default(),
-            require_identity: false,
-        }
+    pub fn new(timeout: Duration, identity: &Identity) -> Self {
+        Self { timeout, dialer: Dialer::new(identity.clone()), require_identity: false }
     }
 
     /// A prober as configured, for a gateway with this identity.
     pub fn configured(config: &HealthCheckConfig, identity: &Identity) -> Self {
         let HealthCheckConfig { timeout, require_identity, .. } = *config;
-        Self { identity: identity.clone(), require_identity, ..Self::new(timeout) }
+        Self { require_identity, ..Self::new(timeout, identity) }
     }
 
     /// Checks one address as an instance of this pool.
@@ -92,7 +84,7 @@ impl Prober {
         pool: &Pool,
         pending: PendingDrain,
     ) -> Result<(), DrainRequestError> {
-        let outcome = self.drain_client().set_drain(pending).await;
+        let outcome = self.drain_client(pool.name()).set_drain(pending).await;
         match &outcome {
             Ok(()) => self.check(pool, pending.addr).await,
             Err(error) => pool.record_drain_failure(pending.addr, error.to_string()),
@@ -109,14 +101,14 @@ impl Prober {
         pool: &Pool,
         pending: PendingWeight,
     ) -> Result<(), DrainRequestError> {
-        self.drain_client().set_weight(pending).await?;
+        self.drain_client(pool.name()).set_weight(pending).await?;
         self.check(pool, pending.addr).await;
         Ok(())
     }
 
-    pub(super) fn drain_client(&self) -> DrainClient<'_> {
-        let token = self.identity.instance_token.as_ref();
-        DrainClient { connector: &self.connector, timeout: self.timeout, token }
+    pub(super) fn drain_client(&self, pool: PoolName) -> DrainClient<'_> {
+        let token = self.dialer.identity().instance_token.as_ref();
+        DrainClient { dialer: &self.dialer, pool, timeout: self.timeout, token }
     }
 
     /// Checks the pool at every interval, forever.
@@ -125,13 +117,14 @@ impl Prober {
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;
+            pool.end_leases(Instant::now());
             self.probe_pool(&pool).await;
         }
     }
 
     /// An instance's readiness by `/readyz`; `None` if unknown.
-    pub async fn readiness(&self, addr: SocketAddr) -> Option<bool> {
-        let response = timeout(self.timeout, self.get(addr, b"/readyz")).await.ok()?.ok()?;
+    pub async fn readiness(&self, pool: PoolName, addr: SocketAddr) -> Option<bool> {
+        let response = timeout(self.timeout, self.get(pool, addr, b"/readyz")).await.ok()?.ok()?;
         match response.status {
             http::StatusCode::OK => Some(true),
             http::StatusCode::SERVICE_UNAVAILABLE => Some(false),
@@ -140,7 +133,7 @@ impl Prober {
     }
 
     async fn request_health(&self, pool: PoolName, addr: SocketAddr) -> Result<Report, ProbeError> {
-        let response = self.get(addr, b"/health").await?;
+        let response = self.get(pool, addr, b"/health").await?;
         let text = |name| response.headers.get(name).and_then(|value| value.to_str().ok());
         let name = text(headers::INSTANCE_ID).and_then(|name| name.parse().ok());
         let status = response.status;
@@ -153,7 +146,7 @@ impl Prober {
             .ok_or(ProbeError::Status(status.as_u16()))?;
         Claims::of(&response).check(
             pool,
-            self.identity.deployment.as_ref(),
+            self.dialer.identity().deployment.as_ref(),
             self.require_identity,
         )?;
         let number = |name| text(name).and_then(|count| count.parse().ok());
@@ -173,16 +166,20 @@ impl Prober {
     }
 
     /// A GET on a new connection, so that accepting connections is checked, too.
-    async fn get(&self, addr: SocketAddr, path: &[u8]) -> Result<Box<ResponseHeader>, ProbeError> {
+    async fn get(
+        &self,
+        pool: PoolName,
+        addr: SocketAddr,
+        path: &[u8],
+    ) -> Result<Box<ResponseHeader>, ProbeError> {
         let broken = |error: Box<pingora::Error>| match descriptors::are_used_up(&error) {
             true => ProbeError::NoDescriptor,
             false if *error.etype() == pingora::ErrorType::InvalidHTTPHeader => {
                 Mismatch::NotHttp.into()
             }
-            false => ProbeError::Connection(error.to_string()),
+            false => ProbeError::Connection(dialer::fault(&error)),
         };
-        let peer = HttpPeer::new(addr, false, String::new());
-        let (mut session, _) = self.connector.get_http_session(&peer).await.map_err(broken)?;
+        let mut session = self.dialer.open(pool, addr).await.map_err(broken)?;
         let mut request = RequestHeader::build("GET", path, Some(3)).map_err(broken)?;
         request.insert_header(http::header::HOST, addr.to_string()).map_err(broken)?;
         request.insert_header(http::header::USER_AGENT, "tandem-gateway-health").map_err(broken)?;

@@ -40,6 +40,8 @@ pub struct Host {
     pub(super) serving: Serving,
     /// It was discovered by DNS and is no longer in the records.
     pub(super) absent: bool,
+    /// When its membership ends, unless it is renewed.
+    pub(super) lease: Option<Instant>,
 }
 
 impl Host {
@@ -62,6 +64,7 @@ impl Host {
             announced_weight: None,
             serving: Serving::default(),
             absent: false,
+            lease: None,
         }
     }
 
@@ -109,6 +112,16 @@ impl Host {
     /// Remaining time of its ejection.
     pub fn ejected_for(&self, now: Instant) -> Option<Duration> {
         self.ejections.left(now)
+    }
+
+    /// Remaining time of its lease, if its membership has one.
+    pub fn leased_for(&self, now: Instant) -> Option<Duration> {
+        self.lease.map(|until| until.saturating_duration_since(now))
+    }
+
+    /// Whether its membership has a lease that has ended.
+    pub(super) fn lease_has_ended(&self, now: Instant) -> bool {
+        self.lease.is_some_and(|until| until <= now)
     }
 
     /// Its live sessions by its last report, if it reports them.

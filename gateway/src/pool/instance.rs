@@ -10,7 +10,8 @@ use http::HeaderValue;
 use pingora::upstreams::peer::HttpPeer;
 use proto_contracts::{Endpoint, InstanceName};
 
-use crate::config::Protocol;
+use crate::config::{Protocol, UpstreamTls};
+use crate::pool::responses::Responses;
 use crate::resilience::rate_limit::Client;
 
 /// Concurrent streams per HTTP/2 connection: HAProxy's default.
@@ -21,6 +22,7 @@ pub struct Instance {
     name: InstanceName,
     name_header: HeaderValue,
     addr: SocketAddr,
+    tls: Option<UpstreamTls>,
     peer: HttpPeer,
     h2c_peer: HttpPeer,
     in_flight: AtomicU64,
@@ -28,6 +30,7 @@ pub struct Instance {
     transfers: AtomicU64,
     requests: AtomicU64,
     connect_failures: AtomicU64,
+    responses: Responses,
     /// Consecutive failed requests.
     failures: AtomicU32,
     /// The client of the last failure; 0 for an exempt client.
@@ -41,9 +44,9 @@ pub struct Instance {
 }
 
 impl Instance {
-    /// The instance of that name at that address.
-    pub fn new(name: InstanceName, addr: SocketAddr) -> Self {
-        let peer = HttpPeer::new(addr, false, String::new());
+    /// The instance of that name at that address, by TLS if its pool has it.
+    pub fn new(name: InstanceName, addr: SocketAddr, tls: Option<&UpstreamTls>) -> Self {
+        let peer = peer(addr, tls);
         let mut h2c_peer = peer.clone();
         h2c_peer.options.set_http_version(2, 2);
         h2c_peer.options.max_h2_streams = MAX_H2_STREAMS;
@@ -54,6 +57,7 @@ impl Instance {
             name,
             name_header,
             addr,
+            tls: tls.cloned(),
             peer,
             h2c_peer,
             in_flight: AtomicU64::new(0),
@@ -61,6 +65,7 @@ impl Instance {
             transfers: AtomicU64::new(0),
             requests: AtomicU64::new(0),
             connect_failures: AtomicU64::new(0),
+            responses: Responses::default(),
             failures: AtomicU32::new(0),
             last_failed_client: AtomicU64::new(0),
             timed_out: Mutex::default(),
@@ -82,6 +87,11 @@ impl Instance {
     /// Where it listens.
     pub fn addr(&self) -> SocketAddr {
         self.addr
+    }
+
+    /// How it is reached by TLS; `None`: without.
+    pub fn tls(&self) -> Option<&UpstreamTls> {
+        self.tls.as_ref()
     }
 
     /// The peer by this protocol, without timeouts.
@@ -115,6 +125,11 @@ impl Instance {
     /// Failed connections since then.
     pub fn connect_failures(&self) -> u64 {
         self.connect_failures.load(Ordering::Relaxed)
+    }
+
+    /// How its requests ended since then.
+    pub fn responses(&self) -> &Responses {
+        &self.responses
     }
 
     /// Counts a failed connection.
@@ -173,6 +188,12 @@ impl Instance {
     pub fn count_minted(&self) {
         self.minted_since.fetch_add(1, Ordering::Relaxed);
     }
+}
+
+/// An address as Pingora reaches it, by HTTP/1.1.
+pub fn peer(addr: SocketAddr, tls: Option<&UpstreamTls>) -> HttpPeer {
+    // Pingora verifies a certificate only for a name, which `UpstreamTls` always has.
+    HttpPeer::new(addr, tls.is_some(), tls.map(UpstreamTls::name).unwrap_or_default())
 }
 
 impl fmt::Debug for Instance {

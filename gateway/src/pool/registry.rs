@@ -3,6 +3,7 @@
 mod discovery;
 mod drains;
 mod ejection;
+mod leases;
 mod probes;
 #[cfg(test)]
 mod tests;
@@ -16,7 +17,7 @@ use std::time::{Duration, Instant};
 use proto_contracts::control::Strategy;
 use proto_contracts::{InstanceName, PoolName, Weight};
 
-use crate::config::{self, Lab, Thresholds};
+use crate::config::{self, Lab, Thresholds, UpstreamTls};
 use crate::pool::discovered::Discovered;
 use crate::pool::drain::{self, Decision};
 use crate::pool::host::{Host, label};
@@ -34,6 +35,9 @@ pub enum AddError {
     /// The pool already has it.
     #[error("the pool already has an instance at {0}")]
     KnownAddress(SocketAddr),
+    /// It is a member without a lease.
+    #[error("the instance at {0} is a member without a lease, which a lease would end")]
+    Lasting(SocketAddr),
 }
 
 /// A strategy of the lab, which is closed.
@@ -67,6 +71,8 @@ pub struct Registry {
     pub(super) weights: Weights,
     /// The window of slow start.
     slow_start: Duration,
+    /// TLS to the instances, which a reload does not change.
+    pub(super) tls: Option<UpstreamTls>,
 }
 
 /// The saved strategy, or the configured one. One of the lab ends with the lab.
@@ -99,6 +105,7 @@ impl Registry {
                     .collect(),
             },
             slow_start: config.slow_start,
+            tls: config.tls.clone(),
         };
         let given: Vec<_> = registry.given().filter(|addr| !state.removed.contains(addr)).collect();
         for addr in given.into_iter().chain(state.added) {
@@ -109,10 +116,11 @@ impl Registry {
         // An instance that is down while the gateway starts keeps its keys: it stays a member with
         // its saved name.
         for KnownName { addr, name } in state.names {
-            if !registry.names().contains(&name)
+            let instance = Instance::new(name, addr, registry.tls.as_ref());
+            if !registry.names().contains(instance.name())
                 && let Some(host) = registry.host(addr)
             {
-                host.instance = Some(Arc::new(Instance::new(name, addr)));
+                host.instance = Some(Arc::new(instance));
             }
         }
         registry.resume_drains(Instant::now());
@@ -172,7 +180,9 @@ impl Registry {
 
     /// The state to save.
     pub fn state(&self) -> PoolState {
-        let addrs: Vec<_> = self.hosts.iter().map(Host::addr).collect();
+        // A leased membership ends with a restart.
+        let lasting = || self.hosts.iter().filter(|host| host.lease.is_none());
+        let addrs: Vec<_> = lasting().map(Host::addr).collect();
         let given: Vec<_> = self.given().collect();
         let is_added = |host: &&Host| !host.absent && !given.contains(&host.addr);
         // A stopped instance must not be a member after a restart; a drained one has a saved
@@ -184,10 +194,10 @@ impl Registry {
         let (weights, weight_decisions) = self.known_weights();
         PoolState {
             strategy: (self.strategy != self.configured_strategy).then_some(self.strategy),
-            added: self.hosts.iter().filter(is_added).map(Host::addr).collect(),
+            added: lasting().filter(is_added).map(Host::addr).collect(),
             removed: given.iter().filter(|addr| !addrs.contains(addr)).copied().collect(),
             discovered: self.discovered.iter().flat_map(Discovered::addrs).copied().collect(),
-            names: self.hosts.iter().filter_map(known).collect(),
+            names: lasting().filter_map(known).collect(),
             drain_decisions: self.known_decisions(),
             weights,
             weight_decisions,
@@ -213,7 +223,8 @@ impl Registry {
         let wanted: Vec<_> =
             self.given().filter(|addr| !removed.contains(addr)).chain(added).collect();
         let is_discovered = self.discovered.is_some();
-        self.hosts.retain(|host| wanted.contains(&host.addr) || (host.absent && is_discovered));
+        let stays = |host: &Host| host.lease.is_some() || (host.absent && is_discovered);
+        self.hosts.retain(|host| wanted.contains(&host.addr) || stays(host));
         for addr in wanted {
             if self.host(addr).is_none() {
                 self.hosts.push(Host::new(addr));
@@ -233,15 +244,20 @@ impl Registry {
         Ok(())
     }
 
-    /// Adds an address.
+    /// Adds an address, with or without an end of its lease.
     ///
     /// # Errors
     /// When the pool already has it.
-    pub fn add(&mut self, addr: SocketAddr, weight: Option<Weight>) -> Result<(), AddError> {
+    pub fn add(
+        &mut self,
+        addr: SocketAddr,
+        weight: Option<Weight>,
+        lease: Option<Instant>,
+    ) -> Result<(), AddError> {
         if self.host(addr).is_some() {
             return Err(AddError::KnownAddress(addr));
         }
-        self.hosts.push(Host::newcomer(addr));
+        self.hosts.push(Host { lease, ..Host::newcomer(addr) });
         if let Some(weight) = weight {
             self.weights.added.insert(addr, weight);
         }

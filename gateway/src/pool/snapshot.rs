@@ -205,7 +205,7 @@ pub(crate) mod tests {
     pub(crate) fn weighted(members: &[(&str, u16)]) -> Snapshot {
         let entries = members.iter().zip(1..).map(|(&(name, shares), port)| {
             let addr = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-            let instance = Arc::new(Instance::new(name.parse().expect("a name"), addr));
+            let instance = Arc::new(Instance::new(name.parse().expect("a name"), addr, None));
             let weight = Weight::new(shares).expect("a weight");
             Entry { weight, ..Entry::from((instance, InstanceState::Healthy)) }
         });
@@ -225,7 +225,7 @@ pub(crate) mod tests {
             };
             let name = name.trim_end_matches(['!', '~', '>', '.']);
             let addr = std::net::SocketAddr::from(([127, 0, 0, 1], port));
-            (Arc::new(Instance::new(name.parse().expect("a name"), addr)), state)
+            (Arc::new(Instance::new(name.parse().expect("a name"), addr, None)), state)
         });
         Snapshot::new(Strategy::Sticky, Seed::from_text("test"), members)
     }

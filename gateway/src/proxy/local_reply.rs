@@ -10,7 +10,8 @@ use pingora::proxy::Session;
 
 use crate::decision::LocalReply;
 use crate::decision::local_reply::{Document, compose};
-use crate::proxy::fields;
+use crate::decision::retry::ResponseProgress;
+use crate::proxy::{failure, fields};
 use crate::request::RequestContext;
 
 /// How long the rest of a rejected body is discarded. Closing at once would send a reset, and the
@@ -26,7 +27,8 @@ pub(super) async fn write(
     ctx: &RequestContext,
     reply: LocalReply,
 ) -> Result<()> {
-    if session.response_written().is_some_and(|response| !response.status.is_informational()) {
+    // After a switch of protocols its body would be frames of the other protocol.
+    if failure::progress(session.response_written()) == ResponseProgress::Begun {
         return Ok(());
     }
     let Document { status, fields, body } = compose(reply, ctx);

@@ -106,6 +106,7 @@ mod tests {
                     Arc::new(Instance::new(
                         "s3".parse().expect("a name"),
                         ([127, 0, 0, 1], 3).into(),
+                        None,
                     )),
                     InstanceState::Healthy,
                 ))

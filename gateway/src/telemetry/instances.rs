@@ -1,21 +1,24 @@
 //! Metrics of instances and pools, collected at each scrape, so that the data path touches no
 //! labels.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Instant;
 
 use prometheus::core::{Collector, Desc};
-use prometheus::proto::MetricFamily;
-use prometheus::{GaugeVec, Opts};
-use proto_contracts::control::{InstanceState, Strategy};
+use prometheus::proto::{Bucket, Histogram, LabelPair, Metric, MetricFamily, MetricType};
+use prometheus::{GaugeVec, IntCounterVec, Opts};
+use proto_contracts::control::{InstanceState, PutBack, Strategy};
+use service_kit::telemetry::metrics::DURATION_BUCKETS;
 
+use crate::pool::responses::Times;
 use crate::pool::{Host, Pools, label};
 
 /// Reads one value of an instance, if it has it.
 type Read = fn(&Host) -> Option<f64>;
 
 /// Name, help and source of each metric.
-const FIGURES: [(&str, &str, Read); 9] = [
+const FIGURES: [(&str, &str, Read); 11] = [
     ("gateway_upstream_healthy", "1 while the instance's health checks pass, else 0.", |slot| {
         // An address that never was a member is counted in `gateway_upstream_refused`, not here.
         let never_member =
@@ -55,6 +58,17 @@ const FIGURES: [(&str, &str, Read); 9] = [
         "Connections to the instance that failed since it joined.",
         |host| host.instance().map(|instance| instance.connect_failures() as f64),
     ),
+    (
+        "gateway_upstream_failures",
+        "Requests that the instance failed since it joined: 5xx, timeouts, failed and broken \
+         connections.",
+        |host| host.instance().map(|instance| instance.responses().failed() as f64),
+    ),
+    (
+        "gateway_upstream_rejections",
+        "Requests that the instance rejected with 4xx since it joined.",
+        |host| host.instance().map(|instance| instance.responses().rejected() as f64),
+    ),
     ("gateway_upstream_live_sessions", "Live sessions by the instance's last report.", |host| {
         host.live_sessions().map(|count| count as f64)
     }),
@@ -67,7 +81,15 @@ pub(super) struct InstanceMetrics {
     healthy: GaugeVec,
     strategy: GaugeVec,
     refused: GaugeVec,
+    put_back: IntCounterVec,
+    times: Desc,
 }
+
+/// The name of the histogram of each instance. It ends with the instance, so it is no sum of the
+/// pool's.
+const TIMES: &str = "gateway_upstream_response_seconds";
+const TIMES_HELP: &str = "Time from the choice of the instance to its response header, since it \
+                          joined; without uploads.";
 
 /// The labels of [`Host::refused_for`]. Each has a series, also at 0.
 const REFUSALS: [&str; 6] = [
@@ -100,7 +122,12 @@ impl InstanceMetrics {
         let refused = "Addresses of the pool that are not accepted as members, by reason.";
         let refused =
             GaugeVec::new(Opts::new("gateway_upstream_refused", refused), &["pool", "reason"])?;
-        Ok(Self { pools, gauges, healthy, strategy, refused })
+        let put_back = "Canaries that were put back, by reason.";
+        let put_back = Opts::new("gateway_canaries_put_back_total", put_back);
+        let put_back = IntCounterVec::new(put_back, &["pool", "reason"])?;
+        let labels = ["pool", "upstream"].map(str::to_owned).to_vec();
+        let times = Desc::new(TIMES.to_owned(), TIMES_HELP.to_owned(), labels, HashMap::new())?;
+        Ok(Self { pools, gauges, healthy, strategy, refused, put_back, times })
     }
 }
 
@@ -111,6 +138,8 @@ impl Collector for InstanceMetrics {
             .chain(self.healthy.desc())
             .chain(self.strategy.desc())
             .chain(self.refused.desc())
+            .chain(self.put_back.desc())
+            .chain([&self.times])
             .collect()
     }
 
@@ -119,6 +148,8 @@ impl Collector for InstanceMetrics {
             // Removed instances must not remain as labels.
             gauge.reset();
         }
+        self.put_back.reset();
+        let mut times = Vec::new();
         for pool in self.pools.iter() {
             let name = pool.name().as_str();
             let serves = |host: &&Host| {
@@ -136,6 +167,10 @@ impl Collector for InstanceMetrics {
                 let count = pool.hosts(|hosts| hosts.iter().filter(is_refused).count());
                 self.refused.with_label_values(&[name, reason]).set(count as f64);
             }
+            for reason in PutBack::ALL {
+                let counter = self.put_back.with_label_values(&[name, reason.as_str()]);
+                counter.inc_by(pool.count_put_back(reason));
+            }
             pool.hosts(|hosts| {
                 for host in hosts {
                     let instance = label(host.name(), host.addr());
@@ -144,11 +179,46 @@ impl Collector for InstanceMetrics {
                             gauge.with_label_values(&[pool.name().as_str(), &instance]).set(value);
                         }
                     }
+                    if let Some(measured) = host.instance() {
+                        times.push(histogram(name, instance, &measured.responses().times()));
+                    }
                 }
             });
         }
+        let mut family = MetricFamily::default();
+        family.set_name(TIMES.to_owned());
+        family.set_help(TIMES_HELP.to_owned());
+        family.set_field_type(MetricType::HISTOGRAM);
+        family.set_metric(times);
         let instances = self.gauges.iter().flat_map(|(gauge, _)| gauge.collect());
         let pools = [&self.healthy, &self.strategy, &self.refused];
-        instances.chain(pools.into_iter().flat_map(Collector::collect)).collect()
+        let pools = pools.into_iter().flat_map(Collector::collect);
+        instances.chain(pools).chain(self.put_back.collect()).chain([family]).collect()
     }
+}
+
+/// The times of an instance as a histogram.
+fn histogram(pool: &str, upstream: String, times: &Times) -> Metric {
+    let mut sum = 0;
+    let buckets = DURATION_BUCKETS.iter().zip(times.counts).map(|(bound, count)| {
+        sum += count;
+        let mut bucket = Bucket::default();
+        bucket.set_upper_bound(*bound);
+        bucket.set_cumulative_count(sum);
+        bucket
+    });
+    let mut histogram = Histogram::default();
+    histogram.set_bucket(buckets.collect());
+    histogram.set_sample_count(times.counts.iter().sum());
+    histogram.set_sample_sum(times.total_us as f64 / 1_000_000.0);
+    let labels = [("pool", pool.to_owned()), ("upstream", upstream)].map(|(name, value)| {
+        let mut label = LabelPair::default();
+        label.set_name(name.to_owned());
+        label.set_value(value);
+        label
+    });
+    let mut metric = Metric::default();
+    metric.set_label(labels.to_vec());
+    metric.set_histogram(histogram);
+    metric
 }

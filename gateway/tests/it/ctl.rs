@@ -12,7 +12,7 @@ use crate::client::Request;
 use crate::testbed::{INFO, Setup, TOKEN, TestGateway};
 use crate::upstream::Upstream;
 
-fn command(control: &str, arguments: &[&str]) -> Command {
+pub(crate) fn command(control: &str, arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gateway"));
     command
         .env_clear()
@@ -23,11 +23,11 @@ fn command(control: &str, arguments: &[&str]) -> Command {
     command
 }
 
-fn url(gateway: &TestGateway) -> String {
+pub(crate) fn url(gateway: &TestGateway) -> String {
     format!("http://{}", gateway.control_addr)
 }
 
-fn text(bytes: &[u8]) -> String {
+pub(crate) fn text(bytes: &[u8]) -> String {
     String::from_utf8(bytes.to_vec()).expect("text")
 }
 

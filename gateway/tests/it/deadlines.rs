@@ -144,7 +144,7 @@ fn nginx(file: &str, directive: &str) -> Duration {
     let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../infra/nginx").join(file);
     let text = std::fs::read_to_string(path).expect("the file exists");
     let value = text.lines().find_map(|line| {
-        let line = line.trim().trim_start_matches("@@IF_FIXED@@").trim();
+        let line = line.trim().trim_start_matches("@@IF_UPSTREAM@@").trim();
         line.strip_prefix(directive)?.trim().strip_suffix("s;")?.parse().ok()
     });
     Duration::from_secs(value.unwrap_or_else(|| panic!("{directive} in {file}")))

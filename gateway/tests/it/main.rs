@@ -10,6 +10,7 @@ mod weights;
 
 mod board;
 mod bounded_load;
+mod canary;
 mod class;
 mod control;
 mod conversation;
@@ -30,6 +31,7 @@ mod hostile_requests;
 mod hostile_responses;
 mod keys;
 mod lab;
+mod lessons;
 mod local;
 mod membership;
 mod metrics;
@@ -51,6 +53,7 @@ mod shutdown;
 mod slow_clients;
 mod strategies;
 mod takeover;
+mod tls;
 mod traffic;
 mod upgrade;
 

@@ -30,7 +30,7 @@ fn pool(numbers: impl IntoIterator<Item = u16>, first_port: u16) -> Snapshot {
     let members = numbers.into_iter().map(|number| {
         let name: InstanceName = format!("stateful-{number}").parse().expect("a name");
         let addr = SocketAddr::from(([127, 0, 0, 1], first_port + number));
-        (Arc::new(Instance::new(name, addr)), InstanceState::Healthy)
+        (Arc::new(Instance::new(name, addr, None)), InstanceState::Healthy)
     });
     Snapshot::new(Strategy::Sticky, Seed::from_text("tandem"), members)
 }

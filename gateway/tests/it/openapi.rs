@@ -252,6 +252,18 @@ fn every_response_has_exactly_the_documented_fields() {
     for body in [r#"{"person":"A","act":"read","cookie_jar":true}"#, "{}"] {
         check(converse, "post", &gateway.change(Request::new("POST", converse).json(body)));
     }
+    // The same for `lessons.rs`.
+    let lessons = "/control/v1/lessons";
+    check(lessons, "get", &gateway.request(Request::get(lessons)));
+    let start = "/control/v1/lessons/{lesson}";
+    for body in ["{}", r#"{"short":1}"#] {
+        check(start, "post", &gateway.change(Request::new("POST", &target(start)).json(body)));
+    }
+    let lesson = "/control/v1/lesson";
+    for body in [r#"{"step":1}"#, "{}"] {
+        check(lesson, "post", &gateway.change(Request::new("POST", lesson).json(body)));
+    }
+    check(lesson, "delete", &gateway.change(Request::new("DELETE", lesson)));
     let openapi = "/control/v1/openapi.json";
     check(openapi, "get", &gateway.request(Request::get(openapi)));
     // The event stream is tested below.

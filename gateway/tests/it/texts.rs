@@ -22,8 +22,8 @@ fn run(arguments: &[&str], environment: &[(&str, &str)]) -> String {
 fn help() {
     assert_snapshot!("help", run(&["--help"], &[]));
     let commands = [
-        "pools", "top", "strategy", "add", "weight", "remove", "drain", "undrain", "explain",
-        "events", "reload",
+        "pools", "top", "strategy", "add", "canary", "weight", "remove", "drain", "undrain",
+        "explain", "events", "reload",
     ];
     let mut text = run(&["ctl", "--help"], &[]);
     for command in commands {

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use proto_contracts::WeightDecision;
 use socket2::{Domain, Socket, Type};
@@ -21,6 +21,10 @@ pub(crate) enum Act {
     Respond(u16, Vec<(&'static str, &'static str)>, &'static str),
     /// Sends these informational statuses before 200.
     Interim(Vec<u16>),
+    /// Responds with 500 to one request in so many, with 200 to the others.
+    FailOneIn(u64),
+    /// Responds with 200 after this time.
+    Late(Duration),
     /// Closes the connection without a response.
     Close,
     /// Responds with 200 and the request target.

@@ -11,6 +11,9 @@ fail() {
     exit 64
 }
 
+# shellcheck source=infra/nginx/render.sh
+. "$conf/render.sh"
+
 mode=${TANDEM_MODE:-development}
 case $mode in
     development | production) ;;
@@ -55,21 +58,10 @@ fi
 # Compose's network.
 certified=$(openssl x509 -in "$certificate" -noout -ext subjectAltName 2>/dev/null |
     tr ',' '\n' | sed -n 's/^ *\(DNS\|IP Address\)://p')
-server_names="haproxy nginx-1 nginx-2"
-set -f # a `*` of a name is no pattern
-for name in $certified; do
-    # No IPv6: openssl prints it in another form than clients.
-    case $name in *[!A-Za-z0-9.*-]*) ;; *) server_names="$server_names $name" ;; esac
-done
-for name in $(echo "${SERVER_NAME:-}" | tr ',' ' '); do
-    case $name in
-        *[!A-Za-z0-9.*:[\]-]*) fail "SERVER_NAME has '$name', which is not a host; for example: SERVER_NAME=api.example.com,*.example.org" ;;
-    esac
-    server_names="$server_names $name"
-done
-set +f
-# Nginx warns about duplicates, and the template has this machine's names already.
-server_names=$(echo "$server_names" | tr ' ' '\n' | sort -u | grep -vx -e localhost -e 127.0.0.1 -e '\[::1\]' | tr '\n' ' ')
+given=$(server_names_given)
+# No IPv6: openssl prints it in another form than clients.
+certified=$(echo "$certified" | grep -x '[A-Za-z0-9.*-]*') || :
+server_names=$(printf '%s\n' haproxy nginx nginx-1 nginx-2 "$certified" "$given" | grep . | without_duplicates)
 
 password=$(cat "$secrets/metrics_password")
 case $mode$password in
@@ -77,49 +69,44 @@ case $mode$password in
 esac
 printf 'metrics:{PLAIN}%s\n' "$password" >"$state/htpasswd"
 
-unlimited=
-for network in $(echo "${LIMIT_EXEMPT:-}" | tr ',' ' '); do
-    unlimited="$unlimited$network 0; "
-done
-
 # Logs go to standard output.
 ln -sf /dev/stdout "$state/access.log"
 ln -sf /dev/stderr "$state/error.log"
 
-# The official image has no brotli module, so none is loaded.
-sed -e "s|@@LISTEN_ADDR@@|0.0.0.0|g" \
-    -e "s|@@HTTPS_PORT@@|8443|g" \
-    -e "s|@@HTTP_PORT@@|8080|g" \
-    -e "s|@@PUBLIC_PORT@@|${PUBLIC_HTTPS_PORT:-8443}|g" \
-    -e "s|@@SERVER_NAMES@@|$server_names|g" \
-    -e "s|@@STATUS_LISTEN@@|0.0.0.0:8081|g" \
-    -e "s|@@IF_DIRECT@@|#|g" \
-    -e "s|@@IF_PROXIED@@||g" \
-    -e "s|@@IF_FIXED@@|#|g" \
-    -e "s|@@IF_DNS@@||g" \
-    -e "s|@@GATEWAY_UPSTREAM@@||g" \
-    -e "s|@@METRICS_UPSTREAM@@||g" \
-    -e "s|@@RESOLVER@@|${RESOLVER:-127.0.0.11}|g" \
-    -e "s|@@GATEWAY@@|gateway:8000|g" \
-    -e "s|@@GATEWAY_METRICS@@|gateway:8003|g" \
-    -e "s|@@UNLIMITED@@|$unlimited|g" \
-    -e "s|@@LOCAL_URLS@@|{}|g" \
-    -e "s|@@CACHE_SIZE@@|64m|g" \
-    -e "s|@@CACHE_DIR@@|$state/cache|g" \
-    -e "s|@@CONF_DIR@@|$conf|g" \
-    -e "s|@@STATE_DIR@@|$state|g" \
-    -e "s|@@CERT@@|$certificate|g" \
-    -e "s|@@KEY@@|$key|g" \
-    -e "s|@@HTPASSWD@@|$state/htpasswd|g" \
-    -e "s|@@USER_DIRECTIVE@@||g" \
-    -e "s|@@CLASS_INCLUDE@@||g" \
-    -e "s|@@BROTLI_MODULES@@||g" \
-    -e "s|@@BROTLI_INCLUDE@@||g" \
-    -e "s|@@BROTLI_OFF@@||g" \
-    "$conf/nginx.conf.template" >"$state/nginx.conf"
-if grep -n '@@' "$state/nginx.conf" >&2; then
-    fail "nginx.conf.template has a placeholder without a value"
+# Behind HAProxy, which sends the PROXY protocol; else clients connect directly.
+case ${PROXY_PROTOCOL:-0} in
+    0) if_direct='' if_proxied='#' ;;
+    1) if_direct='#' if_proxied='' ;;
+    *) fail "PROXY_PROTOCOL is '$PROXY_PROTOCOL', neither 0 nor 1; for example: PROXY_PROTOCOL=1" ;;
+esac
+
+# Since 1.27.3 Nginx can keep connections to servers whose names it resolves again and again. When the addresses change while it
+# connects to one, it gives the request up and tries no other (ngx_http_upstream_round_robin.c). So where an address is gone
+# before its name is, as with Docker, such requests fail when a gateway stops.
+data_planes=${GATEWAY:-gateway:8000}
+metrics=${GATEWAY_METRICS:-gateway:8003}
+version=$(nginx -v 2>&1 | sed 's|.*/\([0-9.]*\).*|\1|')
+connections=${GATEWAY_CONNECTIONS:-kept}
+case $connections in
+    kept | new) ;;
+    *) fail "GATEWAY_CONNECTIONS is '$connections', neither kept nor new; for example: GATEWAY_CONNECTIONS=new" ;;
+esac
+[ "$(printf '%s\n1.27.3\n' "$version" | sort -V | head -n 1)" = 1.27.3 ] || connections=new
+if [ "$connections" = kept ]; then
+    if_upstream='' gateway=gateway gateway_metrics=gateway_metrics
+else
+    if_upstream='#' gateway=$data_planes gateway_metrics=$metrics
 fi
+
+choose_gateway_tls
+listen_addr=0.0.0.0 status_listen=0.0.0.0:${STATUS_PORT:-8081}
+https_port=${LISTEN_HTTPS_PORT:-8443} http_port=${LISTEN_HTTP_PORT:-8080} public_port=${PUBLIC_HTTPS_PORT:-8443}
+if_dns='' resolver=${RESOLVER:-127.0.0.11}
+gateway_upstream="server $data_planes resolve max_fails=0;"
+metrics_upstream="server $metrics resolve max_fails=0;"
+# The container's own user serves, and the official image has no brotli module.
+worker='' brotli=''
+render "$conf/nginx.conf.template" "$state/nginx.conf"
 
 if [ "$#" -gt 0 ]; then
     exec nginx -e /dev/stderr -p "$state" -c "$state/nginx.conf" "$@"
@@ -128,6 +115,7 @@ fi
 # Pre-stop delay: HAProxy must see the failing check before the listeners close. It checks every 0.5 s, and the second failure
 # counts.
 announce_s=3
+[ "${PROXY_PROTOCOL:-0}" = 1 ] || announce_s=0
 rm -f "$state/draining"
 nginx -e /dev/stderr -p "$state" -c "$state/nginx.conf" &
 nginx=$!

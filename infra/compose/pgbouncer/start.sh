@@ -1,19 +1,20 @@
 #!/bin/sh
-# Starts PgBouncer for the PostgreSQL server that is the primary.
+# Starts PgBouncer for the PostgreSQL server that is the primary: postgres-proxy knows which. In a container all variables have
+# their defaults.
 set -eu
 
-password=$(cat /run/secrets/postgres_password)
-config=/run/tandem
+password=$(cat "${POSTGRES_PASSWORD_FILE:-/run/secrets/postgres_password}")
+config=${STATE_DIR:-/run/tandem}
 umask 077
 printf '"tandem" "%s"\n' "$password" >"$config/users.txt"
 cat >"$config/pgbouncer.ini" <<INI
 [databases]
 ; A setting of the session, which transactions share: what the services set on a connection is not theirs alone.
-tandem = host=${PG_PRIMARY:-postgres} port=5432 connect_query='SET statement_timeout = 5000'
+tandem = host=${POSTGRES_HOST:-postgres-proxy} port=${POSTGRES_PORT:-5432} connect_query='SET statement_timeout = 5000'
 
 [pgbouncer]
-listen_addr = 0.0.0.0
-listen_port = 6432
+listen_addr = ${LISTEN:-0.0.0.0}
+listen_port = ${PORT:-6432}
 unix_socket_dir =
 auth_type = scram-sha-256
 auth_file = $config/users.txt

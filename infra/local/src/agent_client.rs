@@ -11,7 +11,8 @@ use reqwest::{Method, RequestBuilder};
 use secrecy::{ExposeSecret, SecretString};
 use serde::de::DeserializeOwned;
 
-use crate::{http, secrets, supervisor};
+use crate::http::{self, Trust};
+use crate::{secrets, supervisor};
 
 /// Timeout of a change: a component has a minute to become ready.
 const TIMEOUT: Duration = Duration::from_secs(120);
@@ -21,6 +22,7 @@ pub struct AgentClient {
     client: reqwest::Client,
     base: String,
     token: SecretString,
+    supervisor: Option<i32>,
 }
 
 impl AgentClient {
@@ -28,7 +30,8 @@ impl AgentClient {
         let file = secrets::agent_token_file(state);
         let token =
             secrets::load(&file).with_context(|| format!("cannot read {}", file.display()))?;
-        Ok(Self { client: http::internal()?, base: format!("http://{addr}/agent/v1"), token })
+        let base = format!("http://{addr}/agent/v1");
+        Ok(Self { client: http::internal(Trust::Nothing)?, base, token, supervisor: None })
     }
 
     /// The agent of the stack that runs on this state folder.
@@ -38,7 +41,13 @@ impl AgentClient {
     pub fn of_running(state: &Path) -> Result<Self> {
         let found = supervisor::find(state)?
             .ok_or_else(|| anyhow!("not running; `make up` starts the system"))?;
-        Self::new(state, found.agent)
+        Ok(Self { supervisor: Some(found.pid), ..Self::new(state, found.agent)? })
+    }
+
+    /// The process that owns the stack, of [`AgentClient::of_running`]: another one after a restart
+    /// of the stack.
+    pub const fn supervisor(&self) -> Option<i32> {
+        self.supervisor
     }
 
     /// The state of the whole stack.

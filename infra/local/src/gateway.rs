@@ -46,6 +46,10 @@ struct Config {
 #[derive(Serialize)]
 struct Server {
     listen: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_cert: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_key: Option<String>,
     state_file: String,
     upgrade_sock: String,
     announce_s: u64,
@@ -90,6 +94,8 @@ struct Members {
     instances: Vec<SocketAddr>,
     #[serde(skip_serializing_if = "Option::is_none")]
     bounded_load: Option<f64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    tls_name: Option<&'static str>,
 }
 
 /// Addresses and files of one gateway.
@@ -151,14 +157,18 @@ pub(crate) fn launch_at(
     fs::create_dir_all(dir).attempt(|| format!("make {}", dir.display()))?;
     let members = |pool, strategy, bounded_load| {
         let ports = instances.iter().filter(|(of, _)| *of == pool).map(|&(_, port)| loopback(port));
-        (pool, Members { strategy, instances: ports.collect(), bounded_load })
+        let tls_name = settings.tls.is_some().then_some("localhost");
+        (pool, Members { strategy, instances: ports.collect(), bounded_load, tls_name })
     };
+    let path = |path: &PathBuf| path.to_string_lossy().into_owned();
     // A failover instance lacks memory-only sessions.
     let bounded_load = if settings.store == Store::Memory { Some(0.0) } else { None };
     let interval_ms = u64::try_from(settings.health_interval.as_millis()).unwrap_or(u64::MAX);
     let config = Config {
         server: Server {
             listen: placement.listen,
+            tls_cert: settings.tls.as_ref().map(|tls| path(&tls.chain)),
+            tls_key: settings.tls.as_ref().map(|tls| path(&tls.key)),
             state_file: dir.join(STATE_FILE).to_string_lossy().into_owned(),
             upgrade_sock: dir.join(UPGRADE_SOCK).to_string_lossy().into_owned(),
             // With one gateway, no load balancer needs time to switch.
@@ -192,6 +202,9 @@ pub(crate) fn launch_at(
         ("INSTANCE_TOKEN".to_owned(), settings.secrets.instance_token.expose_secret().into()),
         ("JWT_JWKS_URL".to_owned(), settings.jwks_url().into()),
     ];
+    if let Some(tls) = &settings.tls {
+        env.push(("TLS_CA_FILE".to_owned(), tls.ca.clone().into()));
+    }
     if settings.class.is_open {
         let page = settings.class.url(settings.ports.class);
         env.push(("CLASS_URL".to_owned(), format!("{page}#{}", settings.class_code).into()));

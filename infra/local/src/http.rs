@@ -37,8 +37,8 @@ pub(crate) fn client(trust: Trust<'_>) -> Result<ClientBuilder, StackError> {
     Ok(Client::builder().tls_certs_only(roots).no_proxy().redirect(Policy::none()))
 }
 
-/// A client for the stack's own plain listeners.
-pub(crate) fn internal() -> Result<Client, StackError> {
-    let client = client(Trust::Nothing)?.timeout(TIMEOUT).build();
+/// A client for the stack's own listeners.
+pub(crate) fn internal(trust: Trust<'_>) -> Result<Client, StackError> {
+    let client = client(trust)?.timeout(TIMEOUT).build();
     client.map_err(io::Error::other).attempt(|| "make an HTTP client".to_owned())
 }

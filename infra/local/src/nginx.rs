@@ -47,7 +47,7 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
     copy(&settings.nginx_conf, &conf)?;
     link_logs(settings, &dir)?;
     let htpasswd = write_htpasswd(settings, &dir, worker)?;
-    let tls = Tls::issue(&tls_dir(settings), &Names::Loopback)?;
+    let tls = Tls::issue(&settings.tls_dir(), &Names::Loopback)?;
 
     let brotli =
         MODULES.into_iter().map(|dir| Path::new(dir).join(BROTLI)).find(|module| module.is_file());
@@ -68,13 +68,17 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         ("STATUS_LISTEN", format!("127.0.0.1:{}", ports.nginx_status)),
         ("IF_DIRECT", String::new()),
         ("IF_PROXIED", "#".to_owned()),
-        ("IF_FIXED", String::new()),
+        ("IF_UPSTREAM", String::new()),
         ("IF_DNS", "#".to_owned()),
         ("GATEWAY_UPSTREAM", upstream(settings)),
         ("METRICS_UPSTREAM", format!("server 127.0.0.1:{};", ports.control)),
         ("RESOLVER", "127.0.0.53".to_owned()),
         ("GATEWAY", "gateway".to_owned()),
         ("GATEWAY_METRICS", "gateway_metrics".to_owned()),
+        ("IF_GATEWAY_TLS", if settings.tls.is_some() { "" } else { "#" }.to_owned()),
+        ("GATEWAY_SCHEME", settings.scheme().to_owned()),
+        ("GATEWAY_NAME", "localhost".to_owned()),
+        ("GATEWAY_CA", gateway_ca(settings)),
         ("UNLIMITED", "127.0.0.1 0; ::1 0;".to_owned()),
         ("LOCAL_URLS", local_urls(settings)),
         ("CACHE_SIZE", CACHE_SIZE.to_owned()),
@@ -133,6 +137,7 @@ fn class_include(settings: &Settings, dir: &Path, conf: &Path) -> Result<String,
         ("CLASS_KEY", key.display().to_string()),
         ("CLASS_AUTHORITY", authority.display().to_string()),
         ("CLASS_CODE", settings.class_code.clone()),
+        ("GATEWAY_SCHEME", settings.scheme().to_owned()),
         ("CONF_DIR", conf.display().to_string()),
     ];
     let template = conf.join("class.conf.template");
@@ -145,7 +150,7 @@ fn class_include(settings: &Settings, dir: &Path, conf: &Path) -> Result<String,
 
 /// The folder of the classroom's certificates: an authority for each name or address.
 pub(crate) fn class_tls_dir(settings: &Settings) -> PathBuf {
-    tls_dir(settings).join("class").join(settings.class.host())
+    settings.tls_dir().join("class").join(settings.class.host())
 }
 
 /// Nginx resolves paths from a folder of its own.
@@ -155,8 +160,14 @@ fn absolute(file: &Path) -> Result<PathBuf, StackError> {
 
 /// The links of the start page, as JSON.
 fn local_urls(settings: &Settings) -> String {
-    let urls = urls::of(&settings.ports, settings.extent, settings.gateways, &settings.class);
+    let Settings { ports, extent, gateways, class, .. } = settings;
+    let urls = urls::of(ports, *extent, *gateways, class, settings.scheme());
     serde_json::json!({"control": urls.control, "prometheus": urls.prometheus}).to_string()
+}
+
+/// The authority of the gateways' certificates, if they have TLS. Nginx's master reads it.
+fn gateway_ca(settings: &Settings) -> String {
+    settings.tls.as_ref().map(|tls| tls.ca.display().to_string()).unwrap_or_default()
 }
 
 /// The gateways for Nginx's `upstream`.
@@ -170,11 +181,6 @@ fn upstream(settings: &Settings) -> String {
             .map(|port| format!("server 127.0.0.1:{port} max_fails=0;"))
             .join(" "),
     }
-}
-
-/// The folder of the stack's certificates.
-pub(crate) fn tls_dir(settings: &Settings) -> PathBuf {
-    settings.state.join("tls")
 }
 
 /// Replaces each `@@NAME@@`.

@@ -16,6 +16,9 @@ use crate::topology::{Extent, Gateways, Store, Topology};
 const FAILPOINTS_BINARY: &str = "stateful-svc-broken";
 const STATELESS_FAILPOINTS_BINARY: &str = "stateless-svc-broken";
 
+/// Runs the tests of a whole stack with TLS between all tiers.
+const TEST_TLS: &str = "TANDEM_TEST_TLS";
+
 /// Called with one line about each step.
 pub type Progress = Arc<dyn Fn(&str) + Send + Sync>;
 
@@ -28,6 +31,8 @@ pub struct Plan {
     pub(crate) redis: Topology,
     pub(crate) gateways: Gateways,
     pub(crate) replica: bool,
+    pub(crate) archive: bool,
+    pub(crate) tls: bool,
     pub(crate) extent: Extent,
     pub(crate) state: Option<PathBuf>,
     pub(crate) ports: Option<Ports>,
@@ -58,6 +63,8 @@ impl Plan {
             redis: Topology::default(),
             gateways: Gateways::default(),
             replica: false,
+            archive: false,
+            tls: false,
             extent: Extent::Monitoring,
             state: Some(state.into()),
             ports: Some(Ports::fixed(0)),
@@ -79,9 +86,11 @@ impl Plan {
     }
 
     /// One stateless and three stateful instances behind a gateway, on free ports and in a
-    /// temporary folder. Health is checked twice a second.
+    /// temporary folder. Health is checked twice a second. `TANDEM_TEST_TLS=1` is
+    /// [`with_tls`](Self::with_tls).
     pub(crate) fn for_tests() -> Self {
         Self {
+            tls: std::env::var_os(TEST_TLS).is_some_and(|set| set == "1"),
             stateless: 1,
             extent: Extent::Gateway,
             state: None,
@@ -125,6 +134,27 @@ impl Plan {
     /// primary with each start of the stack.
     pub fn with_replica(mut self) -> Self {
         self.replica = true;
+        self
+    }
+
+    /// PostgreSQL archives its WAL into the folder `wal` beside its data, and lets backups copy its
+    /// data folder.
+    pub fn archive_wal(mut self) -> Self {
+        self.archive = true;
+        self
+    }
+
+    /// With TLS between all tiers. The stack's own tools use ports without it. The sessions' Redis
+    /// must be a single server.
+    pub fn with_tls(mut self) -> Self {
+        self.tls = true;
+        self
+    }
+
+    /// Without TLS between the tiers, for a test that takes a tier's place, or reads what they send
+    /// each other.
+    pub fn without_tls(mut self) -> Self {
+        self.tls = false;
         self
     }
 

@@ -45,6 +45,10 @@ pub struct Ports {
     pub redis_sessions: u16,
     /// The Redis that holds the cache.
     pub redis_cache: u16,
+    /// The same by TLS, if the stack has it.
+    pub(crate) redis_sessions_tls: u16,
+    /// The same by TLS, if the stack has it.
+    pub(crate) redis_cache_tls: u16,
     /// PostgreSQL.
     pub postgres: u16,
     /// Its standby.
@@ -64,11 +68,11 @@ pub struct Ports {
 /// The ports of all blocks, below Linux's default range of ephemeral ports.
 const BLOCKS: RangeInclusive<u16> = 20_000..=31_999;
 /// Ports of one block.
-const BLOCK: u16 = 82;
+const BLOCK: u16 = 84;
 /// Instances of one pool that fit into a block.
 const POOL: u16 = 22;
 /// Single ports at the start of a block.
-const SINGLES: u16 = 18;
+const SINGLES: u16 = 20;
 /// Servers of a replicated or clustered Redis, at most.
 const NODES: u16 = 6;
 /// Sentinels of one Redis.
@@ -93,6 +97,8 @@ impl Ports {
             exporters: at(8091)..=at(8093),
             redis_sessions: at(8379),
             redis_cache: at(8380),
+            redis_sessions_tls: at(8377),
+            redis_cache_tls: at(8378),
             postgres: at(8432),
             postgres_replica: at(8433),
             redis_nodes: at(8381)..=at(8386),
@@ -157,6 +163,8 @@ impl Ports {
             postgres_replica: first + 15,
             class: first + 16,
             driver: first + 17,
+            redis_sessions_tls: first + 18,
+            redis_cache_tls: first + 19,
             redis_nodes: nodes..=buses - 1,
             redis_buses: buses..=sentinels - 1,
             sentinels: sentinels..=stateless - 1,
@@ -262,6 +270,8 @@ mod tests {
                 ports.gateway,
                 ports.control,
                 ports.agent,
+                ports.redis_sessions_tls,
+                ports.redis_cache_tls,
             ]) {
                 assert!(seen.insert(port), "{port} twice");
             }

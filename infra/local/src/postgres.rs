@@ -19,26 +19,33 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
 use crate::process::{Launch, RunAs};
-use crate::settings::{DATABASE_ROLE, Lifetime, Settings};
+use crate::settings::{DATABASE_ROLE, Lifetime, REPLICATION_ROLE, Settings};
+use crate::tls::Tls;
 use crate::{programs, secrets};
 
 pub(crate) mod replica;
 
-/// The role by which the standby follows.
-const REPLICATION_ROLE: &str = "replicator";
+/// What archives the WAL, beside the data folder.
+const ARCHIVE_SCRIPT: &str = "archive-wal.sh";
 /// Limit for a previous server to exit.
 const OLD_SERVER_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// How PostgreSQL is started; makes a missing data folder, which blocks for a second.
 pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
     let programs = Programs::find()?;
-    let data = settings.shared.join("postgres").join("data");
+    let data = folder(settings);
     if !data.join("PG_VERSION").exists() {
         make_data(settings, &programs, &data)?;
     }
     await_old_server(&data)?;
-    if settings.replica {
+    if settings.replica || settings.archive {
         allow_replication(settings, &programs, &data)?;
+    }
+    if settings.archive {
+        prepare_archive(&programs, &data)?;
+    }
+    if let Some(tls) = &settings.tls {
+        prepare_tls(&programs, &data, tls)?;
     }
     Ok(server(settings, programs, &data, Component::Postgres))
 }
@@ -66,6 +73,19 @@ fn server(settings: &Settings, programs: Programs, data: &Path, component: Compo
         // For a standby that was away for a while.
         args.extend(["-c", "wal_keep_size=256MB"]);
     }
+    let (certificate, key);
+    if settings.tls.is_some() {
+        let [chain_file, key_file] = tls_files(&folder(settings));
+        certificate = format!("ssl_cert_file={}", chain_file.display());
+        key = format!("ssl_key_file={}", key_file.display());
+        args.extend(["-c", "ssl=on", "-c", &certificate, "-c", &key]);
+    }
+    let archive;
+    if settings.archive && component == Component::Postgres {
+        archive = archive_command(Path::new(&*data));
+        // A segment that is not full is archived, too, so that the archive is never older than this.
+        args.extend(["-c", "archive_mode=on", "-c", "archive_timeout=300", "-c", &archive]);
+    }
     if settings.lifetime == Lifetime::Test {
         // Its data survives a crash of its processes, but need not survive one of the machine.
         args.extend(["-c", "fsync=off", "-c", "full_page_writes=off"]);
@@ -84,8 +104,46 @@ fn server(settings: &Settings, programs: Programs, data: &Path, component: Compo
     }
 }
 
-/// Lets a standby follow this server, and the services' role pause its replay, for tests. A stopped
-/// server is prepared once.
+/// Its data folder. What it archives is beside it, and outlives a lost data folder.
+pub(crate) fn folder(settings: &Settings) -> PathBuf {
+    settings.shared.join("postgres").join("data")
+}
+
+/// The setting that archives into the folder beside the data, by the script of `infra/backup`.
+fn archive_command(data: &Path) -> String {
+    let (script, archive) = (data.with_file_name(ARCHIVE_SCRIPT), data.with_file_name("wal"));
+    format!("archive_command=sh \"{}\" %p %f \"{}\"", script.display(), archive.display())
+}
+
+/// Copies the script to where the server's user can read it.
+fn prepare_archive(programs: &Programs, data: &Path) -> Result<(), StackError> {
+    make_folder(&data.with_file_name("wal"), programs.run_as)?;
+    let script = data.with_file_name(ARCHIVE_SCRIPT);
+    let cannot = || format!("make {}", script.display());
+    fs::write(&script, include_str!("../../backup/archive-wal.sh")).attempt(cannot)?;
+    let user = programs.run_as;
+    chown(&script, user.map(|user| user.uid), user.map(|user| user.gid)).attempt(cannot)
+}
+
+/// Copies certificate and key to where the server's user can read them.
+fn prepare_tls(programs: &Programs, data: &Path, tls: &Tls) -> Result<(), StackError> {
+    for (from, to) in [&tls.chain, &tls.key].into_iter().zip(tls_files(data)) {
+        let cannot = || format!("make {}", to.display());
+        let content = fs::read(from).attempt(cannot)?;
+        secrets::write_private(&to, &content).attempt(cannot)?;
+        let user = programs.run_as;
+        chown(&to, user.map(|user| user.uid), user.map(|user| user.gid)).attempt(cannot)?;
+    }
+    Ok(())
+}
+
+/// The server's certificate and key, beside its data. A standby has the same.
+fn tls_files(data: &Path) -> [PathBuf; 2] {
+    ["server.pem", "server.key"].map(|name| data.with_file_name(name))
+}
+
+/// Lets a standby follow this server and a backup copy it. The services' role may pause the replay
+/// and end a segment of the WAL, for tests. A stopped server is prepared once.
 fn allow_replication(
     settings: &Settings,
     programs: &Programs,
@@ -100,7 +158,8 @@ fn allow_replication(
     let password = settings.secrets.database_password.expose_secret();
     let role = format!("CREATE ROLE {REPLICATION_ROLE} LOGIN REPLICATION PASSWORD '{password}';");
     let pause = format!(
-        "GRANT EXECUTE ON FUNCTION pg_wal_replay_pause(), pg_wal_replay_resume() TO {DATABASE_ROLE};"
+        "GRANT EXECUTE ON FUNCTION pg_wal_replay_pause(), pg_wal_replay_resume(), \
+         pg_switch_wal() TO {DATABASE_ROLE};"
     );
     run("postgres --single", single, &format!("{role}\n\n{pause}\n\n"))?;
     fs::write(&done, "").attempt(|| format!("make {}", done.display()))
@@ -135,8 +194,9 @@ fn server_of(data: &Path) -> Option<i32> {
 fn make_data(settings: &Settings, programs: &Programs, data: &Path) -> Result<(), StackError> {
     let parent = data.parent().unwrap_or(data);
     make_folder(parent, programs.run_as)?;
-    // Left by an interrupted attempt.
+    // Left by an interrupted attempt, or of data that is gone.
     let _ = fs::remove_dir_all(data);
+    let _ = fs::remove_file(data.with_extension("replication"));
     match settings.lifetime {
         Lifetime::Kept => {
             let fresh = parent.join("fresh");

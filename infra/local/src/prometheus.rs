@@ -31,7 +31,12 @@ pub(crate) fn launch(settings: &Settings) -> Result<Launch, StackError> {
         fs::create_dir_all(folder).attempt(cannot)?;
     }
     let from = &settings.prometheus_conf;
-    fs::copy(from.join("local.yml"), dir.join("prometheus.yml")).attempt(cannot)?;
+    let mut config = fs::read_to_string(from.join("local.yml")).attempt(cannot)?;
+    if let Some(tls) = &settings.tls {
+        // Of the last job, which scrapes all targets.
+        config += &format!("    tls_config:\n      ca_file: {}\n", tls.ca.display());
+    }
+    fs::write(dir.join("prometheus.yml"), config).attempt(cannot)?;
     for file in fs::read_dir(from.join("rules")).attempt(cannot)? {
         let file = file.attempt(cannot)?;
         fs::copy(file.path(), rules.join(file.file_name())).attempt(cannot)?;
@@ -83,7 +88,11 @@ pub(crate) fn write_targets(
         .map(|&(component, port)| {
             let name = component.to_string();
             let job = component.binary().unwrap_or("prometheus");
-            json!({"targets": [loopback(port).to_string()], "labels": {"job": job, "instance": name}})
+            let mut labels = json!({"job": job, "instance": name});
+            if component.pool().is_some() {
+                labels["__scheme__"] = json!(settings.scheme());
+            }
+            json!({"targets": [loopback(port).to_string()], "labels": labels})
         })
         .chain(exported)
         .collect();

@@ -1,5 +1,7 @@
 //! The Redis servers: a durable one, replicated or clustered if wanted, for sessions, and a cache.
 
+use std::path::Path;
+
 use nix::sys::signal::Signal;
 
 use crate::component::Component;
@@ -7,6 +9,7 @@ use crate::error::StackError;
 use crate::process::Launch;
 use crate::programs;
 use crate::settings::Settings;
+use crate::tls::Tls;
 use crate::topology::Topology;
 
 mod cluster;
@@ -46,6 +49,14 @@ pub(crate) fn prepare(settings: &Settings) -> Result<(), StackError> {
 }
 
 /// The services' URL of the sessions' Redis.
+pub(crate) fn sessions_url_for_services(settings: &Settings) -> String {
+    match settings.tls {
+        None => sessions_url(settings),
+        Some(_) => format!("rediss://127.0.0.1:{}", settings.ports.redis_sessions_tls),
+    }
+}
+
+/// The URL of the sessions' Redis without TLS.
 pub(crate) fn sessions_url(settings: &Settings) -> String {
     let ports = &settings.ports;
     let list = |ports: &mut dyn Iterator<Item = u16>| {
@@ -98,7 +109,10 @@ pub(crate) async fn await_watch(settings: &Settings) -> Result<(), StackError> {
 
 /// How the single server of the sessions is started.
 pub(crate) fn sessions(settings: &Settings) -> Result<Launch, StackError> {
-    launch(settings, Component::RedisSessions, settings.ports.redis_sessions, &DURABLE)
+    let ports = &settings.ports;
+    let tls = tls_args(settings, ports.redis_sessions_tls);
+    let args: Vec<&str> = DURABLE.into_iter().chain(tls.iter().map(String::as_str)).collect();
+    launch(settings, Component::RedisSessions, ports.redis_sessions, &args)
 }
 
 /// How one of several servers of the sessions is started.
@@ -115,7 +129,26 @@ pub(crate) fn node(settings: &Settings, number: u16) -> Result<Launch, StackErro
 pub(crate) fn cache(settings: &Settings) -> Result<Launch, StackError> {
     let volatile =
         ["--appendonly", "no", "--maxmemory", CACHE_MEMORY, "--maxmemory-policy", "allkeys-lru"];
-    launch(settings, Component::RedisCache, settings.ports.redis_cache, &volatile)
+    let ports = &settings.ports;
+    let tls = tls_args(settings, ports.redis_cache_tls);
+    let args: Vec<&str> = volatile.into_iter().chain(tls.iter().map(String::as_str)).collect();
+    launch(settings, Component::RedisCache, ports.redis_cache, &args)
+}
+
+/// Arguments of a server that has this port for TLS, too. Clients need no certificate.
+fn tls_args(settings: &Settings, port: u16) -> Vec<String> {
+    let Some(Tls { ca, chain, key }) = &settings.tls else { return Vec::new() };
+    let path = |path: &Path| path.to_string_lossy().into_owned();
+    [
+        ("--tls-port", port.to_string()),
+        ("--tls-cert-file", path(chain)),
+        ("--tls-key-file", path(key)),
+        ("--tls-ca-cert-file", path(ca)),
+        ("--tls-auth-clients", "no".to_owned()),
+    ]
+    .into_iter()
+    .flat_map(|(name, value)| [name.to_owned(), value])
+    .collect()
 }
 
 fn launch(

@@ -38,13 +38,20 @@ pub(crate) fn launch(
     set("SHUTDOWN_TIMEOUT_S", SHUTDOWN_TIMEOUT_S);
     set("SHUTDOWN_ANNOUNCE_S", PRE_STOP_DELAY_S);
     set("INSTANCE_TOKEN", settings.secrets.instance_token.expose_secret());
+    if let Some(tls) = &settings.tls {
+        set("TLS_CA_FILE", &tls.ca.to_string_lossy());
+        set("TLS_CERT_FILE", &tls.chain.to_string_lossy());
+        set("TLS_KEY_FILE", &tls.key.to_string_lossy());
+    }
     let binary = match pool {
         PoolName::Stateless => {
-            set("DATABASE_URL", settings.database_url().expose_secret());
+            let database = settings.for_services(&settings.database_url());
+            set("DATABASE_URL", database.expose_secret());
             if settings.replica {
-                set("DATABASE_REPLICA_URL", settings.replica_url().expose_secret());
+                let replica = settings.for_services(&settings.replica_url());
+                set("DATABASE_REPLICA_URL", replica.expose_secret());
             }
-            set("CACHE_REDIS_URL", &settings.redis_cache_url());
+            set("CACHE_REDIS_URL", &settings.redis_cache_url_for_services());
             set("IDEMPOTENCY_SECRET", settings.secrets.idempotency_secret.expose_secret());
             set("GATEWAY_URL", &settings.gateway_url());
             set("FILES_URL", &files_url(settings)?);
@@ -53,7 +60,7 @@ pub(crate) fn launch(
         }
         PoolName::Stateful => {
             set("SESSION_STORE", settings.store.as_str());
-            set("SESSION_REDIS_URL", &redis::sessions_url(settings));
+            set("SESSION_REDIS_URL", &redis::sessions_url_for_services(settings));
             set("REDIS_ACK_REPLICAS", redis::ack_replicas(settings));
             set("JWT_JWKS_URL", &settings.jwks_url());
             set("SESSION_ID_SECRET", settings.secrets.session_id_secret.expose_secret());

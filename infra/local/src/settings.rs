@@ -14,16 +14,20 @@ use crate::builds::Builds;
 use crate::class::{self, Classroom};
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
+use crate::http::{self, Trust};
 use crate::plan::{Plan, Progress};
 use crate::ports::{Ports, loopback};
 use crate::secrets::Secrets;
 use crate::shared_memory;
 use crate::small_disk::SmallDisk;
+use crate::tls::Tls;
 use crate::token_keys::TokenKeys;
 use crate::topology::{Extent, Gateways, Store, Topology};
 
 /// The services' role and their database.
 pub(crate) const DATABASE_ROLE: &str = "tandem";
+/// The role by which a standby follows, and a backup copies the data folder.
+pub(crate) const REPLICATION_ROLE: &str = "replicator";
 
 /// The folder of users' files, which all stateless instances share.
 const FILES: &str = "files";
@@ -50,6 +54,9 @@ pub(crate) struct Settings {
     pub(crate) redis: Topology,
     pub(crate) gateways: Gateways,
     pub(crate) replica: bool,
+    pub(crate) archive: bool,
+    /// The certificate of all servers behind Nginx, if they have TLS.
+    pub(crate) tls: Option<Tls>,
     pub(crate) extent: Extent,
     pub(crate) lifetime: Lifetime,
     pub(crate) health_interval: Duration,
@@ -119,6 +126,8 @@ impl Settings {
             redis: plan.redis,
             gateways: plan.gateways,
             replica: plan.replica,
+            archive: plan.archive,
+            tls: None,
             extent: plan.extent,
             lifetime,
             health_interval: plan.health_interval,
@@ -137,6 +146,14 @@ impl Settings {
             collector: plan.collector,
             env: plan.env,
         };
+        if plan.tls {
+            if settings.redis != Topology::Single {
+                let detail =
+                    "TLS between the tiers needs a single Redis of the sessions".to_owned();
+                return Err(StackError::Tool { what: "preparing TLS", detail });
+            }
+            settings.tls = Some(Tls::issue_internal(&settings.tls_dir())?);
+        }
         if let Some(mib) = plan.small_disk {
             let dir = settings.state.join(Component::RedisSessions.to_string());
             settings.small_disk = Some(SmallDisk::mount(&dir, mib)?);
@@ -161,10 +178,37 @@ impl Settings {
         self.database_url_on(self.ports.postgres_replica)
     }
 
+    /// The database for the role that may copy the server's data folder.
+    pub(crate) fn replication_url(&self) -> SecretString {
+        self.database_url_of(REPLICATION_ROLE, self.ports.postgres)
+    }
+
     fn database_url_on(&self, port: u16) -> SecretString {
+        self.database_url_of(DATABASE_ROLE, port)
+    }
+
+    fn database_url_of(&self, role: &str, port: u16) -> SecretString {
         let password = self.secrets.database_password.expose_secret();
-        let role = DATABASE_ROLE;
-        format!("postgresql://{role}:{password}@127.0.0.1:{port}/{role}").into()
+        format!("postgresql://{role}:{password}@127.0.0.1:{port}/{DATABASE_ROLE}").into()
+    }
+
+    /// The folder of the stack's certificates.
+    pub(crate) fn tls_dir(&self) -> PathBuf {
+        self.state.join("tls")
+    }
+
+    /// The services' URL of a database that the stack itself reaches at this one.
+    pub(crate) fn for_services(&self, url: &SecretString) -> SecretString {
+        let mode = if self.tls.is_some() { "?sslmode=verify-full" } else { "" };
+        format!("{}{mode}", url.expose_secret()).into()
+    }
+
+    /// The services' URL of the cache's Redis.
+    pub(crate) fn redis_cache_url_for_services(&self) -> String {
+        match self.tls {
+            None => self.redis_cache_url(),
+            Some(_) => format!("rediss://127.0.0.1:{}", self.ports.redis_cache_tls),
+        }
     }
 
     /// The plan's additional variables: those of the binary, then those of the instance.
@@ -190,7 +234,17 @@ impl Settings {
 
     /// The gateway's data plane, for the services themselves.
     pub(crate) fn gateway_url(&self) -> String {
-        format!("http://{}", loopback(self.ports.gateway))
+        format!("{}://{}", self.scheme(), loopback(self.ports.gateway))
+    }
+
+    /// That of the gateways and the services.
+    pub(crate) fn scheme(&self) -> &'static str {
+        if self.tls.is_some() { "https" } else { "http" }
+    }
+
+    /// A client for the listeners of the gateways and the services.
+    pub(crate) fn client(&self) -> Result<reqwest::Client, StackError> {
+        http::internal(self.tls.as_ref().map_or(Trust::Nothing, |tls| Trust::Authority(&tls.ca)))
     }
 
     /// Where the issuer publishes its keys: through the gateway, so by any stateless instance.

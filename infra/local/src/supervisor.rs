@@ -50,6 +50,9 @@ pub(crate) struct Options {
     /// Whether PostgreSQL has a standby.
     #[arg(long)]
     pub(crate) replica: bool,
+    /// With TLS between all tiers.
+    #[arg(long)]
+    pub(crate) tls: bool,
     /// Added to every default port.
     #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u16).range(..=10_000))]
     pub(crate) port_offset: u16,
@@ -156,6 +159,7 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
         .ports(ports.clone())
         .progress(Arc::new(note));
     let plan = if options.replica { plan.with_replica() } else { plan };
+    let plan = if options.tls { plan.with_tls() } else { plan };
     let plan = if options.lab { plan.open_lab() } else { plan };
     let plan = if options.driver { plan.with_driver() } else { plan };
     let plan = match &options.otlp {
@@ -178,7 +182,13 @@ pub(crate) async fn run(state: PathBuf, options: Options) -> Result<()> {
             port_offset: options.port_offset,
             otlp: options.otlp.clone(),
             lab: options.lab,
-            urls: urls::of(&ports, Extent::Monitoring, options.gateways, &options.class),
+            urls: urls::of(
+                &ports,
+                Extent::Monitoring,
+                options.gateways,
+                &options.class,
+                if options.tls { "https" } else { "http" },
+            ),
             ca_file: state.join("tls/ca.pem").display().to_string(),
             control_token_file: secrets::control_token_file(&state).display().to_string(),
             components: Vec::new(),

@@ -1,4 +1,5 @@
-//! The stack's certificate authority, and Nginx's server certificate.
+//! The stack's certificate authority, Nginx's server certificate, and that of the servers behind
+//! it.
 //!
 //! The authority is made once per state folder, so that clients keep trusting it. The server
 //! certificate is issued at each start, so it never expires while in use.
@@ -101,11 +102,20 @@ impl Names {
 impl Tls {
     /// Loads or makes the authority, and issues a new server certificate with these names.
     pub(crate) fn issue(dir: &Path, names: &Names) -> Result<Self, StackError> {
+        Self::issue_as("server", dir, names)
+    }
+
+    /// The same for the servers behind Nginx.
+    pub(crate) fn issue_internal(dir: &Path) -> Result<Self, StackError> {
+        Self::issue_as("internal", dir, &Names::Loopback)
+    }
+
+    fn issue_as(name: &str, dir: &Path, names: &Names) -> Result<Self, StackError> {
         fs::create_dir_all(dir).attempt(|| format!("make {}", dir.display()))?;
         let files = Self {
             ca: dir.join("ca.pem"),
-            chain: dir.join("server.pem"),
-            key: dir.join("server.key"),
+            chain: dir.join(format!("{name}.pem")),
+            key: dir.join(format!("{name}.key")),
         };
         let (ca_pem, issuer) = authority(&files.ca, &dir.join("ca.key"), names)?;
 

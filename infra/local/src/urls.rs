@@ -7,16 +7,23 @@ use crate::component::Component;
 use crate::ports::{Ports, loopback};
 use crate::topology::{Extent, Gateways};
 
-/// The URLs of a stack with these ports.
-pub(crate) fn of(ports: &Ports, extent: Extent, gateways: Gateways, class: &Classroom) -> Urls {
+/// The URLs of a stack with these ports, whose gateways have this scheme.
+pub(crate) fn of(
+    ports: &Ports,
+    extent: Extent,
+    gateways: Gateways,
+    class: &Classroom,
+    scheme: &str,
+) -> Urls {
     let http = |port| format!("http://{}", loopback(port));
+    let gateway = |port| format!("{scheme}://{}", loopback(port));
     Urls {
         https: (extent >= Extent::Edge).then(|| format!("https://{}", loopback(ports.https))),
-        gateway: http(ports.gateway),
+        gateway: gateway(ports.gateway),
         control: http(ports.control),
         second: (gateways == Gateways::Two).then(|| GatewayUrls {
             name: Component::SecondGateway.to_string(),
-            gateway: http(ports.second_gateway),
+            gateway: gateway(ports.second_gateway),
             control: http(ports.second_control),
         }),
         class: (class.is_open && extent >= Extent::Edge).then(|| class.url(ports.class)),

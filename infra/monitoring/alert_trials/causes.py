@@ -115,6 +115,22 @@ def one_responds_500(stack):
         failing.server.shutdown()
 
 
+@contextlib.contextmanager
+def a_canary_fails(stack):
+    """The command puts it back and fails; the gateway counts it."""
+    failing = Failing(8101 + OFFSET)
+    failing.start()
+    control = f"http://127.0.0.1:{stack.control_port}"
+    options = ["--control", control, "--token-file", stack.state / "control.token"]
+    canary = [stack.programs / "gateway", "ctl", *options, "canary", "stateless", f"127.0.0.1:{failing.port}"]
+    done = subprocess.run(list(map(str, canary)), capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 1 and "is put back" in done.stderr, done
+    try:
+        yield
+    finally:
+        failing.server.shutdown()
+
+
 def nothing(_stack):
     return contextlib.nullcontext()
 

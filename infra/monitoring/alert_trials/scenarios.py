@@ -1,6 +1,7 @@
 """Which alerts each cause must bring about, and which not."""
 
 from .causes import (
+    a_canary_fails,
     a_password_is_guessed,
     a_refresh_token_is_reused,
     address_of_the_other_pool,
@@ -33,13 +34,20 @@ UNTESTED = {
     "CertificateExpires": "its series comes from certificate-expiry.sh through the node exporter",
     "CertificateExpiresSoon": "its series comes from certificate-expiry.sh through the node exporter",
     "BackupTooOld": "its series comes from backup.sh through the node exporter",
+    "BackupLacksFiles": "its series comes from backup.sh through the node exporter",
+    "DrillTooOld": "its series comes from drill.sh through the node exporter",
+    "WalNotArchived": "it needs a PostgreSQL that archives",
     "DiskFull": "it needs the node exporter, and the machine's own disk",
     "DiskFillsUp": "it needs the node exporter, and an hour",
     "MemoryLow": "it needs the machine's memory",
     "RedisMemoryHigh": "it needs a limit that local stacks do not set",
+    "RedisMemoryFragmented": "it needs half an hour",
+    "CacheTooSmall": "it needs half an hour",
     "RedisEvictsSessions": "it needs a misconfigured Redis",
     "RedisPersistenceBroken": "it needs a Redis that runs without its file; on a full disk it exits",
     "RedisReplicaLags": "it needs replicas: make compose-test-ha",
+    "PostgresHasNoPrimary": "it needs Patroni: make postgres-failover-test has no primary for seconds only",
+    "PostgresNotSynchronous": "it needs Patroni: make compose-test-ha",
     "PostgresReplicaLags": "it needs replicas: make compose-test-ha",
     "ReadReplicaAway": "it needs a standby: infra/local/tests/e2e/replica.rs takes it away",
     "ReadReplicaLags": "it needs a standby: infra/local/tests/e2e/replica.rs pauses it",
@@ -80,6 +88,11 @@ SCENARIOS = {
     "one instance responds 500": (
         one_responds_500,
         "InstanceEjected",
+        "InstanceDown InstanceRefused PoolDown TargetDown AffinityBroken CanaryPutBack",
+    ),
+    "a canary fails": (
+        a_canary_fails,
+        "CanaryPutBack",
         "InstanceDown InstanceRefused PoolDown TargetDown AffinityBroken",
     ),
     "the strategy is switched": (

@@ -26,6 +26,8 @@ pub enum Part {
     Board,
     /// The gateway compared with other proxies.
     Proxies,
+    /// The same requests with and without TLS between the tiers; only if it is named.
+    Tls,
     /// Memory of idle clients of each proxy, and the latency of requests beside them.
     Idle,
 }

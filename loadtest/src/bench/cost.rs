@@ -3,7 +3,7 @@
 use std::fs;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, bail};
 use local_stack::Stack;
 
 /// Ticks per second of `/proc/<pid>/stat`: `USER_HZ`, which is 100 on every Linux.
@@ -13,24 +13,34 @@ const TICKS_PER_SECOND: u64 = 100;
 pub(crate) const INSTANCES: u16 = 2;
 
 /// The measured processes by role.
-pub(crate) struct Processes(Vec<(&'static str, Vec<u32>)>);
+pub(crate) struct Processes(Vec<(&'static str, Vec<Costed>)>);
+
+/// A process whose cost is measured.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Costed {
+    /// It alone.
+    Alone(u32),
+    /// It and its children, those that have ended included.
+    WithChildren(u32),
+}
 
 impl Processes {
     /// Those of the stack, and this process.
     pub(crate) fn of(stack: &Stack) -> Result<Self> {
         let services =
             (1..=INSTANCES).flat_map(|n| [format!("stateless-{n}"), format!("stateful-{n}")]);
-        let services = services.map(|name| stack.pid_of(&name)).collect::<Result<_, _>>()?;
+        let services: Vec<_> =
+            services.map(|name| stack.pid_of(&name)).collect::<Result<_, _>>()?;
         Ok(Self(vec![
-            ("gateway", vec![stack.pid_of("gateway")?]),
-            ("service", services),
-            ("redis", vec![stack.pid_of("redis-sessions")?]),
-            ("loadtest", vec![std::process::id()]),
+            ("gateway", Costed::alone([stack.pid_of("gateway")?])),
+            ("service", Costed::alone(services)),
+            ("redis", Costed::alone([stack.pid_of("redis-sessions")?])),
+            ("loadtest", Costed::alone([std::process::id()])),
         ]))
     }
 
     /// Processes by role.
-    pub(crate) fn of_groups(groups: Vec<(&'static str, Vec<u32>)>) -> Self {
+    pub(crate) fn of_groups(groups: Vec<(&'static str, Vec<Costed>)>) -> Self {
         Self(groups)
     }
 
@@ -38,17 +48,53 @@ impl Processes {
     pub(crate) fn cpu(&self) -> Result<Vec<(&'static str, Duration)>> {
         self.0
             .iter()
-            .map(|(name, pids)| {
-                Ok((*name, pids.iter().map(|&pid| cpu_of(pid)).sum::<Result<_>>()?))
+            .map(|(name, processes)| {
+                Ok((*name, processes.iter().map(Costed::cpu).sum::<Result<_>>()?))
             })
             .collect()
     }
 }
 
+impl Costed {
+    /// These processes, without their children.
+    pub(crate) fn alone(pids: impl IntoIterator<Item = u32>) -> Vec<Self> {
+        pids.into_iter().map(Self::Alone).collect()
+    }
+
+    fn cpu(&self) -> Result<Duration> {
+        match *self {
+            Self::Alone(pid) => cpu_of(pid),
+            Self::WithChildren(pid) => cpu_with_children(pid),
+        }
+    }
+}
+
+/// A child's time becomes its parent's when it has ended, so it is read while no child ends.
+fn cpu_with_children(pid: u32) -> Result<Duration> {
+    const ATTEMPTS: usize = 100;
+    for _ in 0..ATTEMPTS {
+        let (ended, children) = (ticks_of(pid)?.of_ended_children, children_of(pid));
+        let all: Result<Duration> = children.iter().map(|&child| cpu_of(child)).sum();
+        if let Ok(all) = all
+            && ticks_of(pid)?.of_ended_children == ended
+            && children_of(pid) == children
+        {
+            return Ok(cpu_of(pid)? + ended + all);
+        }
+    }
+    bail!("the children of process {pid} change too fast")
+}
+
+fn children_of(pid: u32) -> Vec<u32> {
+    let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let children = children.unwrap_or_default();
+    children.split_ascii_whitespace().filter_map(|child| child.parse().ok()).collect()
+}
+
 /// By the scheduler's counters of the threads, in nanoseconds. They lack threads that have ended,
 /// which the process's ticks of 10 ms include.
 fn cpu_of(pid: u32) -> Result<Duration> {
-    Ok(ticks_of(pid)?.max(scheduled(pid)))
+    Ok(ticks_of(pid)?.own.max(scheduled(pid)))
 }
 
 /// How long the threads of a process ran; zero where the kernel has no such counters.
@@ -62,19 +108,28 @@ fn scheduled(pid: u32) -> Duration {
     ran.sum()
 }
 
-fn ticks_of(pid: u32) -> Result<Duration> {
+/// CPU time in whole ticks.
+struct Ticks {
+    own: Duration,
+    of_ended_children: Duration,
+}
+
+fn ticks_of(pid: u32) -> Result<Ticks> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
         .with_context(|| format!("process {pid} is gone"))?;
-    // The name in parentheses may contain any byte; utime and stime are the 12th and 13th field
-    // after it.
+    // The name in parentheses may contain any byte; utime, stime, cutime and cstime are the 12th to
+    // 15th field after it.
     let (_, fields) = stat.rsplit_once(')').context("unexpected format of /proc/<pid>/stat")?;
-    let ticks: u64 = fields
-        .split_ascii_whitespace()
-        .skip(11)
-        .take(2)
-        .filter_map(|field| field.parse::<u64>().ok())
-        .sum();
-    Ok(Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND))
+    let fields = fields.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
+    let fields: Vec<_> = fields.take(4).map_while(Result::ok).collect();
+    let [user, system, ended_user, ended_system] = fields[..] else {
+        bail!("unexpected format of /proc/<pid>/stat")
+    };
+    let duration = |ticks: u64| Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND);
+    Ok(Ticks {
+        own: duration(user + system),
+        of_ended_children: duration(ended_user + ended_system),
+    })
 }
 
 /// Resident memory of a process, in bytes.
@@ -110,5 +165,23 @@ mod tests {
             used() - before
         };
         assert!((0..100).any(|_| steps() < Duration::from_millis(1000 / TICKS_PER_SECOND)));
+    }
+
+    #[test]
+    fn the_time_of_a_child_that_has_ended_is_its_parents() {
+        let mut shell = std::process::Command::new("bash")
+            .args(["-c", "n=0; (while ((n < 200000)); do ((n += 1)); done); echo; read -r"])
+            .stdin(std::process::Stdio::piped())
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .expect("bash");
+        let mut line = [0];
+        let mut output = shell.stdout.take().expect("piped");
+        std::io::Read::read_exact(&mut output, &mut line).expect("its child has ended");
+        let alone = Costed::Alone(shell.id()).cpu().expect("it runs");
+        let with_children = Costed::WithChildren(shell.id()).cpu().expect("it runs");
+        drop(shell.stdin.take());
+        shell.wait().expect("it ends");
+        assert!(with_children > alone, "{alone:?}, {with_children:?}");
     }
 }

@@ -33,8 +33,9 @@ impl BenchEnv<'_> {
 
     /// An instance's target, bypassing the gateway.
     pub(crate) async fn instance(&self, name: &str) -> Result<Arc<Target>> {
-        let url = format!("http://{}", self.stack.addr_of(name)?);
-        Ok(Arc::new(Target::resolve(&url, None, Reach::ThisMachine).await?))
+        let (url, ca) = (self.stack.url_of(name)?, self.stack.ca_path());
+        let ca = url.starts_with("https:").then_some(&*ca);
+        Ok(Arc::new(Target::resolve(&url, ca, Reach::ThisMachine).await?))
     }
 
     /// Sets `[server] exchange` of the gateway, for requests from now on.

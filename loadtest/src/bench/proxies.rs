@@ -10,7 +10,7 @@ use std::sync::Arc;
 use anyhow::{Context as _, Result, ensure};
 
 use super::contender::Contender;
-use super::cost::Processes;
+use super::cost::{Costed, Processes};
 use super::descriptors;
 use super::drive::{drive_over, for_a_while};
 use super::plan::BenchPlan;
@@ -107,11 +107,13 @@ async fn turn(
     connections: usize,
 ) -> Result<Round> {
     let edge = proxy.edge_of(workload);
-    let mut groups = vec![(PROXY, proxy.pids()?)];
+    let mut groups = vec![(PROXY, Costed::alone(proxy.pids()?))];
     if workload.has_edge() {
-        groups.push((EDGE, edge.map(|edge| edge.pids()).transpose()?.unwrap_or_default()));
+        let pids = edge.map(|edge| edge.pids()).transpose()?.unwrap_or_default();
+        groups.push((EDGE, Costed::alone(pids)));
     }
-    groups.extend([("origins", vec![proxy.origins.pid()]), ("loadtest", vec![std::process::id()])]);
+    groups.push(("origins", Costed::alone([proxy.origins.pid()])));
+    groups.push(("loadtest", Costed::alone([std::process::id()])));
     let processes = Processes::of_groups(groups);
 
     proxy.access_log.begin()?;

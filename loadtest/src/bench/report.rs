@@ -66,7 +66,7 @@ pub struct Row {
 #[derive(Debug, Serialize)]
 pub struct Cpu {
     /// `gateway`, `service`, `redis` (of the sessions), `proxy`, `edge` (the Nginx in front of it),
-    /// `origins` or `loadtest`.
+    /// `postgres`, `origins` or `loadtest`.
     pub process: &'static str,
     /// Microseconds per request.
     pub us: Spread,

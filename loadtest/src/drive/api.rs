@@ -5,7 +5,8 @@ use actix_web::http::StatusCode;
 use actix_web::http::header::{AUTHORIZATION, HOST, HeaderValue};
 use actix_web::{HttpResponse, web};
 use proto_contracts::control::{
-    Converse, DRIVER_CONVERSATION_PATH, DRIVER_TRAFFIC_PATH, TrafficSettings,
+    ContinueLesson, Converse, DRIVER_CONVERSATION_PATH, DRIVER_LESSON_PATH, DRIVER_LESSONS_PATH,
+    DRIVER_TRAFFIC_PATH, StartLesson, TrafficSettings,
 };
 use proto_contracts::openapi::Method;
 use proto_contracts::{Authority, ErrorCode};
@@ -18,6 +19,7 @@ use service_kit::routes::{delete, get, handler, mount_at, put};
 use service_kit::tokens::bearer_token;
 use subtle::ConstantTimeEq as _;
 
+use crate::drive::classroom::Refused;
 use crate::drive::driver::Driver;
 
 /// What needs no token: probes and metrics.
@@ -57,6 +59,11 @@ pub(super) fn mount(app: &mut web::ServiceConfig, driver: web::Data<Driver>) {
     app.app_data(driver);
     mount_at(app, DRIVER_TRAFFIC_PATH, [get(show), put(run), delete(stop)]);
     mount_at(app, DRIVER_CONVERSATION_PATH, [(Method::Post, handler(converse))]);
+    mount_at(app, DRIVER_LESSONS_PATH, [get(show_lessons)]);
+    let start = (Method::Post, handler(start_lesson));
+    mount_at(app, &format!("{DRIVER_LESSONS_PATH}/{{lesson}}"), [start]);
+    let lesson = [(Method::Post, handler(continue_lesson)), delete(stop_lesson)];
+    mount_at(app, DRIVER_LESSON_PATH, lesson);
 }
 
 async fn show(_: NoQuery, driver: web::Data<Driver>) -> Result<HttpResponse, ApiError> {
@@ -92,6 +99,53 @@ async fn converse(
     }
     let conversation = driver.people.act(&driver.target, &converse).await;
     response::no_store(StatusCode::OK, &conversation)
+}
+
+async fn show_lessons(_: NoQuery, driver: web::Data<Driver>) -> Result<HttpResponse, ApiError> {
+    lessons(&driver).await
+}
+
+async fn start_lesson(
+    _: NoQuery,
+    driver: web::Data<Driver>,
+    name: web::Path<String>,
+    Json(StartLesson { short }): Json<StartLesson>,
+) -> Result<HttpResponse, ApiError> {
+    let driver = driver.into_inner();
+    driver.start_lesson(&name, short).await?;
+    lessons(&driver).await
+}
+
+async fn continue_lesson(
+    _: NoQuery,
+    driver: web::Data<Driver>,
+    Json(step): Json<ContinueLesson>,
+) -> Result<HttpResponse, ApiError> {
+    let faults = step.faults();
+    if !faults.is_empty() {
+        return Err(ApiError::invalid(ErrorCode::InvalidBody, faults));
+    }
+    driver.lessons.go_on(step.step, step.guess)?;
+    lessons(&driver).await
+}
+
+async fn stop_lesson(_: NoQuery, driver: web::Data<Driver>) -> Result<HttpResponse, ApiError> {
+    driver.lessons.stop().await;
+    lessons(&driver).await
+}
+
+async fn lessons(driver: &Driver) -> Result<HttpResponse, ApiError> {
+    let shown = driver.lessons.show(driver.is_paused()).await;
+    response::no_store(StatusCode::OK, &shown)
+}
+
+impl From<Refused> for ApiError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::NotFound(detail) => Self::new(ErrorCode::NotFound, detail),
+            Refused::State(detail) => Self::new(ErrorCode::WrongLessonState, detail),
+        }
+    }
 }
 
 #[cfg(test)]

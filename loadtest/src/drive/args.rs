@@ -42,6 +42,11 @@ pub struct DriveArgs {
     #[arg(long)]
     pub allow_remote: bool,
 
+    /// The state folder of the local stack that it belongs to, whose lessons the board
+    /// then starts
+    #[arg(long, value_name = "DIR")]
+    pub state: Option<PathBuf>,
+
     /// Another name by which the driver is addressed, besides those of loopback
     #[arg(long, value_name = "NAME")]
     pub host: Vec<String>,
@@ -72,6 +77,7 @@ pub(crate) struct DrivePlan {
     pub(crate) target: TargetUrl,
     pub(crate) hosts: Vec<String>,
     pub(crate) token: SecretString,
+    pub(crate) state: Option<PathBuf>,
 }
 
 /// The command line or the environment is invalid.
@@ -81,6 +87,8 @@ pub(crate) enum InvalidDrivePlan {
     Environment(#[from] ConfigError),
     #[error("--target")]
     Target(#[from] InvalidTarget),
+    #[error("--state {} is no folder", .0.display())]
+    State(PathBuf),
     #[error("--host {0:?} is no host name without a port")]
     Host(String),
 }
@@ -102,6 +110,13 @@ impl DrivePlan {
         if let Some(host) = args.host.iter().find(|host| !is_host(host)) {
             return Err(InvalidDrivePlan::Host(host.clone()));
         }
+        let state = match &args.state {
+            Some(state) => match state.canonicalize() {
+                Ok(found) if found.is_dir() => Some(found),
+                _ => return Err(InvalidDrivePlan::State(state.clone())),
+            },
+            None => None,
+        };
         let target = TargetUrl {
             url: args.target.clone(),
             cacert: args.cacert.clone(),
@@ -127,6 +142,7 @@ impl DrivePlan {
             target,
             hosts: HOSTS.into_iter().map(str::to_owned).chain(args.host.iter().cloned()).collect(),
             token,
+            state,
         })
     }
 }
@@ -173,6 +189,8 @@ mod tests {
             &["--host", "driver:8003"],
             &["--host", "a b"],
             &["--host", ""],
+            &["--state", "/nowhere"],
+            &["--state", "/proc/self/exe"],
         ] {
             assert!(plan(options, &[TOKEN]).await.is_err(), "{options:?}");
         }

@@ -10,6 +10,7 @@ use tokio::sync::watch;
 use tokio::time::timeout;
 
 use crate::drive::args::TargetUrl;
+use crate::drive::classroom::Classroom;
 use crate::drive::conversation::People;
 use crate::drive::metrics::DriverMetrics;
 use crate::drive::tally::Tally;
@@ -38,20 +39,25 @@ impl Orders {
 pub(super) struct Driver {
     pub(super) target: TargetUrl,
     pub(super) people: People,
+    pub(super) lessons: Classroom,
+    /// What a lesson has paused. Locked for a moment; never across an await.
+    paused: Mutex<Option<TrafficSettings>>,
     orders: watch::Sender<Orders>,
     /// Locked for a count, or for a copy; never across an await.
     tally: Mutex<Tally>,
     sessions: AtomicU32,
-    metrics: DriverMetrics,
+    pub(super) metrics: DriverMetrics,
 }
 
 impl Driver {
     /// Without traffic.
-    pub(super) fn new(target: TargetUrl, metrics: DriverMetrics) -> Self {
+    pub(super) fn new(target: TargetUrl, lessons: Classroom, metrics: DriverMetrics) -> Self {
         let orders = Orders { running: false, settings: TrafficSettings::default(), active: 0 };
         Self {
             target,
             people: People::new(),
+            lessons,
+            paused: Mutex::default(),
             orders: watch::Sender::new(orders),
             tally: Mutex::new(Tally::starting_at(Instant::now())),
             sessions: AtomicU32::new(0),
@@ -73,6 +79,12 @@ impl Driver {
 
     /// Starts the clients, or changes what they do. The settings are within their bounds.
     pub(super) fn run(&self, settings: TrafficSettings) {
+        // A lesson that runs has nothing to resume any more.
+        self.paused().take();
+        self.drive(settings);
+    }
+
+    fn drive(&self, settings: TrafficSettings) {
         let mut started = false;
         self.orders.send_modify(|orders| {
             started = !orders.running;
@@ -85,8 +97,35 @@ impl Driver {
         tracing::info!(started, clients, think_time_ms, "traffic");
     }
 
+    /// Stops the clients for a lesson, so that the board shows its requests alone.
+    pub(super) async fn pause(&self) {
+        let orders = *self.orders.borrow();
+        if orders.running {
+            *self.paused() = Some(orders.settings);
+            self.halt().await;
+        }
+    }
+
+    /// Starts the clients again that were paused, unless somebody has changed the traffic since.
+    pub(super) fn resume(&self) {
+        let paused = self.paused().take();
+        if let Some(settings) = paused {
+            self.drive(settings);
+        }
+    }
+
+    /// Whether a lesson has stopped the clients.
+    pub(super) fn is_paused(&self) -> bool {
+        self.paused().is_some()
+    }
+
     /// Stops the clients, and waits until they have deleted their sessions, for some seconds.
     pub(super) async fn stop(&self) {
+        self.paused().take();
+        self.halt().await;
+    }
+
+    async fn halt(&self) {
         let mut stopped = false;
         self.orders.send_modify(|orders| {
             stopped = orders.running;
@@ -132,6 +171,11 @@ impl Driver {
     /// A session was deleted, has expired, or is given up.
     pub(super) fn session_gone(&self) {
         self.sessions.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Valid after a panic elsewhere, too.
+    fn paused(&self) -> MutexGuard<'_, Option<TrafficSettings>> {
+        self.paused.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Its counts stay consistent after a panic elsewhere.

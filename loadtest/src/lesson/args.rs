@@ -23,6 +23,16 @@ pub enum LessonAction {
     List,
     /// Run one lesson, or all of them
     Run(RunArgs),
+    /// Put back what a killed lesson has changed on the running system
+    PutBack(PutBackArgs),
+}
+
+/// Options of `loadtest lesson put-back`.
+#[derive(Clone, Debug, Args)]
+pub struct PutBackArgs {
+    /// The state folder of the running system
+    #[arg(long, value_name = "DIR", default_value = ".local")]
+    pub state: PathBuf,
 }
 
 /// Options of `loadtest lesson run`.
@@ -50,6 +60,11 @@ pub struct RunArgs {
     /// Use only systems that the lessons start themselves
     #[arg(long)]
     pub scratch: bool,
+
+    /// For the traffic driver: write steps as lines of JSON, read guesses as such, and end with
+    /// standard input
+    #[arg(long, hide = true, conflicts_with = "step")]
+    pub steps: bool,
 
     /// The report
     #[command(flatten)]

@@ -1,4 +1,6 @@
-//! The lessons: their names, questions, theory and explanations.
+//! The lessons: their names, questions, theory and explanations, and what they need.
+
+use local_stack::Store;
 
 /// A lesson.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,6 +61,55 @@ impl Lesson {
         Self::RedisAway,
         Self::Token,
     ];
+}
+
+/// What a lesson needs of its system.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Needs {
+    /// Its session store; `None`: any that all instances share.
+    pub(crate) store: Option<Store>,
+    /// A system that nobody else uses: components are killed, or sessions of others would count.
+    pub(crate) own: bool,
+    /// A gateway that waits for suspended instances. Only with `own`.
+    pub(crate) patient: bool,
+}
+
+impl Needs {
+    /// In words.
+    pub(crate) fn text(self) -> &'static str {
+        match (self.own, self.store) {
+            (true, _) => "a system of its own",
+            (false, Some(Store::Memory)) => "sessions in memory",
+            (false, Some(Store::Hybrid)) => "the hybrid session store",
+            (false, _) => "sessions in Redis",
+        }
+    }
+}
+
+/// What this lesson needs. The lesson of the crash has each store in turn.
+pub(crate) const fn needs(lesson: Lesson) -> Needs {
+    let shared = Needs { store: None, own: false, patient: false };
+    match lesson {
+        Lesson::RoundRobin | Lesson::Cookie | Lesson::Scaling => shared,
+        Lesson::Memory => Needs { store: Some(Store::Memory), ..shared },
+        Lesson::Reads => Needs { store: Some(Store::Hybrid), ..shared },
+        Lesson::Drain | Lesson::Crash => {
+            Needs { store: Some(Store::Memory), own: true, patient: false }
+        }
+        Lesson::HotKey => Needs { store: Some(Store::Hybrid), own: true, patient: true },
+        Lesson::Nat => Needs { own: true, ..shared },
+        Lesson::RedisAway => Needs { store: Some(Store::Hybrid), own: true, patient: false },
+        Lesson::Token => Needs { store: Some(Store::Redis), own: true, patient: false },
+    }
+}
+
+/// About how long this lesson measures on an idle machine, in seconds.
+pub(crate) const fn about_s(lesson: Lesson) -> u16 {
+    match lesson {
+        Lesson::RoundRobin | Lesson::Cookie | Lesson::Memory | Lesson::Reads => 3,
+        Lesson::Scaling | Lesson::Drain | Lesson::Nat | Lesson::Token => 6,
+        Lesson::Crash | Lesson::HotKey | Lesson::RedisAway => 20,
+    }
 }
 
 /// The texts of this lesson.

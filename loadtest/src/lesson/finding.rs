@@ -1,5 +1,6 @@
 //! A number of a lesson: what theory predicts, what was measured, and whether they agree.
 
+use proto_contracts::control::{LessonFinding, LessonPrediction, LessonUnit};
 use serde::Serialize;
 
 /// Standard errors that a measured share may differ from its prediction: chance exceeds it once in
@@ -127,6 +128,24 @@ impl Finding {
     /// The measured value.
     pub(crate) fn measured_text(&self) -> String {
         format!("{:.1} {}", self.measured, self.unit.symbol())
+    }
+
+    /// The same for other programs.
+    pub(crate) fn wire(&self) -> LessonFinding {
+        let predicted =
+            self.predicted.map(|by| LessonPrediction { value: by.value, tolerance: by.tolerance });
+        LessonFinding {
+            what: self.what.clone(),
+            unit: match self.unit {
+                Unit::Percent => LessonUnit::Percent,
+                Unit::Ms => LessonUnit::Ms,
+                Unit::PerRequest => LessonUnit::PerRequest,
+            },
+            predicted,
+            measured: self.measured,
+            sample: self.sample.map(|sample| sample as u64),
+            holds: self.holds(),
+        }
     }
 
     /// Whether the measured value agrees with the prediction. An empty sample agrees with nothing.

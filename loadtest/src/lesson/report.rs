@@ -4,6 +4,7 @@ use std::fmt;
 use std::io;
 
 use jiff::Timestamp;
+use proto_contracts::control::LessonResult;
 use serde::Serialize;
 
 use crate::lesson::catalogue::{self, Entry, Lesson};
@@ -78,6 +79,17 @@ impl LessonReport {
         let predicted = findings.iter().any(|finding| finding.predicted.is_some());
         let holds = predicted && findings.iter().all(Finding::holds);
         Self { number: entry.number, name: entry.name, system, guess, findings, holds, entry }
+    }
+
+    /// What other programs get to know of it.
+    pub(super) fn result(&self) -> LessonResult {
+        LessonResult {
+            system: self.system.clone(),
+            theory: self.entry.theory.to_owned(),
+            findings: self.findings.iter().map(Finding::wire).collect(),
+            holds: self.holds,
+            explanations: self.explanations(),
+        }
     }
 
     pub(super) const fn verdict(&self) -> &'static str {

@@ -1,10 +1,11 @@
 //! A system that lessons run on. What they change is undone by `put_back`.
 
 mod before;
+pub(crate) mod journal;
 mod system;
 
 use std::cell::RefCell;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -15,6 +16,7 @@ use proto_contracts::agent::Action;
 use proto_contracts::control::{InstanceState, Strategy};
 
 use crate::lesson::room::before::Before;
+use crate::lesson::room::journal::{Journal, Left};
 use crate::lesson::room::system::System;
 use crate::lesson::stop::Stop;
 use crate::lesson::visitor::Visitor;
@@ -39,23 +41,54 @@ pub(crate) struct Room {
     target: Arc<Target>,
     store: String,
     before: Before,
+    /// For the running system.
+    journal: Option<Journal>,
     /// Paths of sessions that lessons created.
     sessions: RefCell<Vec<String>>,
     stop: Stop,
 }
 
 impl Room {
-    /// The running system, if one runs with this state folder.
+    /// The running system, if one runs with this state folder. What a killed lesson has left there
+    /// is put back first.
+    ///
+    /// # Errors
+    /// When another lesson runs on it, or it is not as before that lesson.
     pub(crate) async fn running(state: &Path, stop: Stop) -> Result<Option<Self>> {
-        let Ok(agent) = AgentClient::of_running(&std::path::absolute(state)?) else {
+        let state = std::path::absolute(state)?;
+        let Ok(agent) = AgentClient::of_running(&state) else {
             return Ok(None);
         };
+        let journal = Journal::wait_for(&state).await?;
         let status = agent.status().await?;
         let token = std::fs::read_to_string(&status.control_token_file)
             .with_context(|| format!("cannot read {}", status.control_token_file))?;
         let control = Control::at(&status.urls.control, token.trim().to_owned().into())?;
         let url = status.urls.gateway.clone();
-        Self::new(System::Running(agent), control, &url, status.store, stop).await.map(Some)
+        let ca_file = PathBuf::from(&status.ca_file);
+        let cacert = url.starts_with("https:").then_some(&*ca_file);
+        let supervisor = agent.supervisor();
+        let system = System::Running(agent);
+        if let Some(left) = journal.left()? {
+            // A system that was started since is as its plan says.
+            if left.supervisor == supervisor {
+                let put_back = left.before.restore(&system, &control).await;
+                put_back.context("cannot put back what an earlier lesson has left")?;
+            }
+            journal.clear()?;
+        }
+        let mut room = Self::new(system, control, (&url, cacert), status.store, stop).await?;
+        room.journal = Some(journal);
+        Ok(Some(room))
+    }
+
+    /// Called before the first change of each lesson: what is on disk then survives the lesson.
+    pub(crate) fn begin(&self) -> Result<()> {
+        let (Some(journal), System::Running(agent)) = (&self.journal, &self.system) else {
+            return Ok(());
+        };
+        let supervisor = agent.supervisor();
+        journal.write(&Left { supervisor, before: self.before.clone() })
     }
 
     /// A system with this store that the lessons start. A patient gateway waits for suspended
@@ -68,19 +101,20 @@ impl Room {
         let stack = plan.open_lab().start().await.context("the system does not start")?;
         let (control, url) = (stack.control().clone(), stack.urls().gateway.clone());
         let store = store.as_str().to_owned();
-        Self::new(System::Scratch(Box::new(stack)), control, &url, store, stop).await
+        Self::new(System::Scratch(Box::new(stack)), control, (&url, None), store, stop).await
     }
 
     async fn new(
         system: System,
         control: Control,
-        url: &str,
+        (url, cacert): (&str, Option<&Path>),
         store: String,
         stop: Stop,
     ) -> Result<Self> {
-        let target = Arc::new(Target::resolve(url, None, Reach::ThisMachine).await?);
+        let target = Arc::new(Target::resolve(url, cacert, Reach::ThisMachine).await?);
         let before = Before::of(&system, &control).await?;
-        Ok(Self { system, control, target, store, before, sessions: RefCell::default(), stop })
+        let sessions = RefCell::default();
+        Ok(Self { system, control, target, store, before, journal: None, sessions, stop })
     }
 
     /// Whether it runs since before the lessons, and its store.
@@ -225,6 +259,9 @@ impl Room {
     /// What could not be put back.
     pub(crate) async fn put_back(&self) -> Result<()> {
         self.before.restore(&self.system, &self.control).await?;
+        if let Some(journal) = &self.journal {
+            journal.clear()?;
+        }
         let mut cleaner = Visitor::new(&self.target, Stop::never());
         for path in self.sessions.take() {
             let status = cleaner.delete(&path).await?.status;

@@ -3,19 +3,10 @@
 use anyhow::{Result, bail};
 use local_stack::Store;
 
+use crate::lesson::catalogue::Needs;
 use crate::lesson::room::Room;
+use crate::lesson::steps::Steps;
 use crate::lesson::stop::Stop;
-
-/// What a lesson needs of its system.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(crate) struct Needs {
-    /// Its session store; `None`: any that all instances share.
-    pub(crate) store: Option<Store>,
-    /// A system that nobody else uses: components are killed, or sessions of others would count.
-    pub(crate) own: bool,
-    /// A gateway that waits for suspended instances. Only with `own`.
-    pub(crate) patient: bool,
-}
 
 /// A kind of system: its store, and whether its gateway waits for suspended instances.
 type Kind = (Store, bool);
@@ -43,12 +34,13 @@ pub(crate) struct School {
     scratch: Vec<(Kind, Room)>,
     /// Titles of the systems that the current lesson used.
     used: Vec<String>,
+    steps: Steps,
     stop: Stop,
 }
 
 impl School {
-    pub(crate) fn new(running: Option<Room>, stop: Stop) -> Self {
-        Self { running, scratch: Vec::new(), used: Vec::new(), stop }
+    pub(crate) fn new(running: Option<Room>, steps: Steps, stop: Stop) -> Self {
+        Self { running, scratch: Vec::new(), used: Vec::new(), steps, stop }
     }
 
     /// The system for these needs: the running one if it offers them, else one that is started.
@@ -58,6 +50,7 @@ impl School {
         let kind = (needs.store.unwrap_or_default(), needs.patient);
         let is_running = offers && !needs.own;
         if !is_running && !self.scratch.iter().any(|(of, _)| *of == kind) {
+            self.steps.does(&format!("starts a system of its own, {} store", kind.0.as_str()))?;
             let room = tokio::select! {
                 room = Room::scratch(kind.0, kind.1, self.stop.clone()) => room?,
                 // What has started ends with it.
@@ -70,9 +63,13 @@ impl School {
             _ => self.scratch.iter().find(|(of, _)| *of == kind).map(|(_, room)| room),
         };
         let room = room.ok_or_else(|| anyhow::anyhow!("there is no system"))?;
+        if is_running {
+            room.begin()?;
+        }
         if !self.used.contains(&room.title()) {
             self.used.push(room.title());
         }
+        self.steps.does(&format!("measures on {}", room.title()))?;
         Ok(room)
     }
 

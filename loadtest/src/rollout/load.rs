@@ -1,4 +1,4 @@
-//! Requests of all kinds at fixed times, and event streams.
+//! Requests of all kinds at set times, and event streams.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,6 +13,7 @@ use crate::perform::perform;
 use crate::plan::{Affinity, SessionMix};
 use crate::recorder::Performed;
 use crate::rollout::args::SteadyLoad;
+use crate::rollout::due_times::DueTimes;
 use crate::rollout::failures::Failures;
 use crate::rollout::latency::Latencies;
 use crate::rollout::report::LoadReport;
@@ -146,19 +147,19 @@ impl Worker {
         begin: Instant,
         stopped: watch::Receiver<bool>,
     ) {
-        let pause = Duration::from_secs(1) * self.workers / self.rate;
-        // Workers start spread over the pause. Due times are fixed, so a late response does not
-        // delay later requests.
-        let mut due = begin + pause * self.number / self.workers;
-        while !*stopped.borrow() {
+        let period = Duration::from_secs(1) * self.workers / self.rate;
+        let seed = self.seed.rotate_left(32) ^ u64::from(self.number);
+        for due in DueTimes::new(begin, period, seed) {
             tokio::time::sleep_until(due.into()).await;
-            let (was_due, stage) = (due, self.latencies.stage());
-            due += pause;
+            if *stopped.borrow() {
+                return;
+            }
+            let stage = self.latencies.stage();
             let deadline = Instant::now() + self.timeout;
             let Performed { operation, outcome, .. } =
                 perform(&mut self.client, &mut scenario, deadline, ErrorKind::Timeout).await;
             self.requests.fetch_add(1, Ordering::Relaxed);
-            self.latencies.record(stage, was_due.elapsed());
+            self.latencies.record(stage, due.elapsed());
             if let Err(kind) = outcome {
                 self.failures.add(format!("{} {kind}", operation.as_str()));
             }

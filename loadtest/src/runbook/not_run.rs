@@ -1,7 +1,7 @@
 //! Commands that do not run on the local stack, and why.
 
 /// A rule matches commands that contain its text, or begin with it if it ends in a space.
-const RULES: [(&str, &str); 19] = [
+const RULES: [(&str, &str); 25] = [
     ("…", "it stands for several commands"),
     ("infra/compose/", "it needs containers"),
     ("docker ", "it needs containers"),
@@ -10,12 +10,18 @@ const RULES: [(&str, &str); 19] = [
     ("kill -s SIGUSR2 haproxy", "it needs containers"),
     ("export OVERLAYS=", "it needs containers"),
     ("make compose-", "it needs containers"),
-    ("pg_last_xact_replay_timestamp", "it needs a standby of PostgreSQL"),
     ("systemctl ", "it needs a server with systemd"),
     ("infra/server/", "it needs a server with systemd"),
+    ("infra/backup/", "it replaces data where the servers are"),
+    ("make restore", "it stops the services, and replaces all data"),
+    ("make drill-test", "it starts a system of its own"),
     ("make rollout", "it starts a system of its own"),
     ("make faults", "it starts a system of its own"),
     ("make alerts-test", "it starts a system of its own"),
+    ("make postgres-failover-test", "it starts a system of its own"),
+    ("make rollback-test", "it starts a system of its own"),
+    ("make build-up", "it builds another release"),
+    ("patronictl", "it needs containers"),
     ("make runbook-test", "it starts a system of its own"),
     ("make scale stateful=0", "it removes every instance, as the page says"),
     ("ACL SETUSER", "the local stack's Redis has no password"),

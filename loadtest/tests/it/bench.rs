@@ -53,6 +53,32 @@ fn everything_is_measured() {
     assert_eq!(sections[3]["memory"]["hot_sessions"], 200);
 }
 
+#[test]
+fn tls_is_compared_with_none() {
+    let _processors = crate::all_processors();
+    let folder = tempfile::tempdir().expect("a folder");
+    let file = folder.path().join("report.json");
+    let output = Command::new(env!("CARGO_BIN_EXE_loadtest"))
+        .args(["bench", "--quick", "--parts", "tls", "--connections", "8", "--json"])
+        .arg(&file)
+        .output()
+        .expect("runs");
+    let table = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{table}{}", String::from_utf8_lossy(&output.stderr));
+    let report: Value =
+        serde_json::from_slice(&std::fs::read(file).expect("written")).expect("JSON");
+    let rows = report["sections"][0]["rows"].as_array().expect("rows");
+    assert_eq!(rows.len(), 8, "four loads on two systems: {table}");
+    for row in rows {
+        assert!(row["rps"]["median"].as_f64() > Some(0.0) && row["failed"] == 0, "{row}");
+        let roles = row["cpu_us"].as_array().expect("roles").iter();
+        let roles: Vec<_> = roles.filter_map(|cpu| cpu["process"].as_str()).collect();
+        assert_eq!(roles, ["edge", "gateway", "service", "redis", "postgres", "loadtest"], "{row}");
+    }
+    let ratios = report["sections"][0]["ratios"].as_array().expect("ratios");
+    assert!(ratios.iter().any(|ratio| ratio["name"] == "CPU of gateway, info, TLS over plain"));
+}
+
 /// With Nginx, which is always installed; `make bench` covers the other proxies.
 #[test]
 fn the_gateway_is_compared_with_a_proxy_that_does_the_same_work() {

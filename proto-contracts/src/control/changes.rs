@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize};
@@ -58,6 +59,56 @@ pub struct RemoveQuery {
     /// Remove it even if no other instance of its pool is available.
     #[serde(default)]
     pub force: bool,
+    /// It is a canary that is put back, and why. It is counted by
+    /// `gateway_canaries_put_back_total`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub put_back: Option<PutBack>,
+}
+
+/// Why a canary was taken out of its pool again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PutBack {
+    /// It failed more requests than the others: 5xx, timeouts, failed connections.
+    Errors,
+    /// It rejected more requests than the others: 4xx.
+    Rejections,
+    /// Its p99 was above the others'.
+    Latency,
+    /// It was ejected, or did not serve.
+    Unhealthy,
+    /// There was nothing to judge it by: too few requests, or the others failed as well.
+    Undecided,
+    /// Its watcher was interrupted.
+    Interrupted,
+    /// Its watcher did not renew its lease. Only gateways say this.
+    LeaseEnded,
+}
+
+impl PutBack {
+    /// Every reason, in the order of their discriminants.
+    pub const ALL: [Self; 7] = [
+        Self::Errors,
+        Self::Rejections,
+        Self::Latency,
+        Self::Unhealthy,
+        Self::Undecided,
+        Self::Interrupted,
+        Self::LeaseEnded,
+    ];
+
+    /// The label in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Errors => "errors",
+            Self::Rejections => "rejections",
+            Self::Latency => "latency",
+            Self::Unhealthy => "unhealthy",
+            Self::Undecided => "undecided",
+            Self::Interrupted => "interrupted",
+            Self::LeaseEnded => "lease_ended",
+        }
+    }
 }
 
 /// How long a change by the control API lasts.
@@ -66,7 +117,8 @@ pub struct RemoveQuery {
 pub enum Lasts {
     /// It was written to the state file before this response and survives restarts and upgrades.
     Saved,
-    /// Until the next restart or upgrade: the gateway has no state file (`[server] state_file`).
+    /// Until the next restart or upgrade: the gateway has no state file (`[server] state_file`), or
+    /// the membership has a lease.
     UntilRestart,
 }
 
@@ -141,6 +193,15 @@ pub struct AddInstance {
     /// Its weight: 1 to 256. Default: the weight that the instance announces.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<Weight>,
+    /// End its membership after so many seconds: 5 to 3,600. Repeated, the request renews that;
+    /// repeated without a lease, it makes the membership last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_s: Option<u64>,
+}
+
+impl AddInstance {
+    /// The shortest and the longest lease, in seconds.
+    pub const LEASES_S: RangeInclusive<u64> = 5..=3_600;
 }
 
 fn address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<SocketAddr, D::Error> {

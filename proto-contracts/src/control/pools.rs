@@ -186,6 +186,9 @@ pub struct Instance {
     /// Its weight.
     #[serde(default)]
     pub weight: Weight,
+    /// Seconds until its membership ends, unless its lease is renewed; absent when it lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lease_s: Option<u64>,
     /// Its place in the ranking; absent while it is no member.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub member: Option<Member>,

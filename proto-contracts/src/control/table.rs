@@ -3,6 +3,7 @@
 use schemars::SchemaGenerator;
 use serde_json::Value;
 
+use super::lesson_operations::{CONTINUE_LESSON, GET_LESSONS, LESSONS, START_LESSON, STOP_LESSON};
 use super::{
     AddInstance, ChangeInstance, Class, Conversation, Converse, DrainInstance, Event, EventsQuery,
     ExplainQuery, Explanation, InstanceAdded, InstanceChanged, InstanceRemoved, Lab, LabAction,
@@ -67,6 +68,16 @@ table! {
         "/control/v1/conversation" {
             converse: Post CONVERSE;
         }
+        "/control/v1/lessons" {
+            lessons: Get GET_LESSONS;
+        }
+        "/control/v1/lessons/{lesson}" {
+            start_lesson: Post START_LESSON;
+        }
+        "/control/v1/lesson" {
+            continue_lesson: Post CONTINUE_LESSON;
+            stop_lesson: Delete STOP_LESSON;
+        }
         "/control/v1/openapi.json" {
             openapi: Get GET_OPENAPI;
         }
@@ -122,7 +133,11 @@ const SET_STRATEGY: Details = change_of_pool(POOLS, "Switch the strategy")
     .fails_with(&[ErrorCode::InvalidStrategy]);
 
 const ADD_INSTANCE: Details = change_of_pool(INSTANCES, "Add an instance")
-    .described_as("Its name is read from its health response; until then it is `pending`.")
+    .described_as(
+        "Its name is read from its health response; until then it is `pending`. With `lease_s` it is \
+         a canary: its membership ends by itself unless the request is repeated, and a restart of \
+         the gateway ends it, too.",
+    )
     .body::<AddInstance>(r#"{"addr": "127.0.0.1:8204", "weight": 2}"#)
     .returns::<InstanceAdded>(
         201,
@@ -352,6 +367,10 @@ pub fn document() -> Value {
             (GATEWAY, "The gateway itself."),
             (LAB, "Processes of a local stack, by its agent; absent in production."),
             (TRAFFIC, "Clients that a driver simulates, `loadtest drive`; absent in production."),
+            (
+                LESSONS,
+                "Predictions beside measurements, for a class, by the driver of a local stack.",
+            ),
         ],
         path_parameters: &[
             ("pool", "Which pool.", SchemaGenerator::subschema_for::<PoolName>, "stateful"),
@@ -366,6 +385,12 @@ pub fn document() -> Value {
                 "The digest of a session's id, 32 hex digits.",
                 SchemaGenerator::subschema_for::<String>,
                 "00112233445566778899aabbccddeeff",
+            ),
+            (
+                "lesson",
+                "The lesson's name.",
+                SchemaGenerator::subschema_for::<String>,
+                "round-robin",
             ),
             ("action", "What to do.", SchemaGenerator::subschema_for::<LabAction>, "kill"),
         ],

@@ -228,6 +228,12 @@ error_codes! {
         cause "The component is already running or is not running, or the stack is starting or \
             stopping.";
         cure "Read the state of the components, and wait until the stack has started.";
+    WrongLessonState = "wrong_lesson_state", "The lesson's state does not allow this",
+        repeat Changed;
+        cause "Another lesson runs, or no step of a lesson waits, or another step is shown than the \
+            request names. Nothing was changed.";
+        cure "Read the lessons. Stop the one that runs before you start another one, and name the \
+            step that is shown.";
     UpgradeInProgress = "upgrade_in_progress", "The gateway is being upgraded", repeat Safe;
         cause "The gateway is handing over to its new process, which would miss this change. \
             Nothing was changed.";

@@ -58,6 +58,7 @@ impl ErrorCode {
             | Self::LastAdmin
             | Self::LastInstance
             | Self::WrongState
+            | Self::WrongLessonState
             | Self::UpgradeInProgress => 409,
             Self::PreconditionFailed => 412,
             Self::BodyTooLarge | Self::MessageTooLarge | Self::ClientDataTooLarge => 413,

@@ -67,3 +67,19 @@ fn nginx_errors_have_codes_and_titles_of_the_table() {
         assert!(status == "default" || status == code.status().to_string(), "{status} {code}");
     }
 }
+
+/// Nginx writes them into JSON and into HTML as they are.
+#[test]
+fn texts_of_nginx_need_no_escape() {
+    let text = fs::read_to_string(nginx().join("errors.conf")).expect("errors.conf");
+    let (_, details) = text.split_once("$problem_detail {").expect("the map");
+    let (details, _) = details.split_once('}').expect("its end");
+    let details: Vec<_> = details
+        .lines()
+        .filter_map(|line| line.trim().strip_suffix("\";")?.rsplit('"').next())
+        .collect();
+    assert!(details.len() > 10, "{details:?}");
+    for text in details.into_iter().chain(map(&text, "$problem_title").into_values()) {
+        assert!(!text.contains(['<', '>', '&', '\\', '\n']), "{text}");
+    }
+}

@@ -16,6 +16,7 @@ use redis::{
     Value,
 };
 
+use super::address;
 use super::connection::{Manager, Source};
 use super::node_pool::{NoConnection, NodePool, RedisTimeouts, node_pool};
 use super::topology::TopologyInvalidations;
@@ -139,7 +140,7 @@ impl Cluster {
     }
 
     fn server_at(&self, (host, port): Address) -> ConnectionInfo {
-        self.seeds[0].clone().set_addr(ConnectionAddr::Tcp(host, port))
+        address::moved(&self.seeds[0], host, port)
     }
 
     fn node(&self, address: &Address) -> RedisResult<NodePool> {
@@ -224,10 +225,9 @@ fn range_of(range: Vec<Value>, responder: &ConnectionAddr) -> RedisResult<(u16, 
     let mut next = || master.next().unwrap_or(Value::Nil);
     let (host, port): (Option<String>, u16) =
         (redis::from_redis_value(next())?, redis::from_redis_value(next())?);
-    let host = match (host.filter(|host| !host.is_empty()), responder) {
-        (Some(host), _) => host,
-        (None, ConnectionAddr::Tcp(host, _)) => host.clone(),
-        (None, _) => return Err(no_owner()),
+    let host = match host.filter(|host| !host.is_empty()) {
+        Some(host) => host,
+        None => address::host(responder).ok_or_else(no_owner)?.to_owned(),
     };
     Ok((first, last, (host, port)))
 }

@@ -10,11 +10,12 @@ use std::time::Duration;
 use futures_util::future::{FutureExt as _, select_ok};
 use redis::aio::ConnectionLike;
 use redis::{
-    AsyncConnectionConfig, Client, ConnectionAddr, ConnectionInfo, ErrorKind, PushInfo, PushKind,
-    RedisError, RedisResult, Value,
+    AsyncConnectionConfig, Client, ConnectionInfo, ErrorKind, PushInfo, PushKind, RedisError,
+    RedisResult, Value,
 };
 use tokio::sync::mpsc;
 
+use super::address;
 use super::topology::TopologyInvalidations;
 
 /// The channel on which a Sentinel announces another master.
@@ -81,7 +82,7 @@ impl Sentinel {
             command.query_async::<Option<(String, u16)>>(&mut connection).await?.ok_or_else(
                 || RedisError::from((ErrorKind::MasterNameNotFoundBySentinel, "no such master")),
             )?;
-        Client::open(self.server.clone().set_addr(ConnectionAddr::Tcp(host, port)))
+        Client::open(address::moved(&self.server, host, port))
     }
 }
 

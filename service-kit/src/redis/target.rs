@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use redis::aio::MultiplexedConnection;
 use redis::{
-    Client, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, PushInfo, RedisResult,
+    Client, ConnectionAddr, ConnectionInfo, IntoConnectionInfo as _, ProtocolVersion, PushInfo,
+    RedisResult, TlsCertificates,
 };
 use secrecy::{ExposeSecret as _, SecretString};
 use tokio::sync::mpsc;
@@ -14,9 +15,13 @@ use super::connection::{Manager, Source};
 use super::node_pool::{RedisTimeouts, node_pool};
 use super::sentinel::{Sentinel, require_master};
 use super::{PoolUnusable, RedisPool, Servers, slot};
+use crate::tls::{Trust, TrustError, install_provider};
 
-const SENTINEL: &str = "redis+sentinel://";
-const CLUSTER: &str = "redis+cluster://";
+/// The schemes of several servers, without and with TLS, and that of each of them.
+const SENTINEL: [(&str, &str); 2] =
+    [("redis+sentinel://", "redis://"), ("rediss+sentinel://", "rediss://")];
+const CLUSTER: [(&str, &str); 2] =
+    [("redis+cluster://", "redis://"), ("rediss+cluster://", "rediss://")];
 
 /// A parsed Redis URL.
 #[derive(Clone)]
@@ -30,14 +35,20 @@ enum Kind {
 }
 
 /// Why a Redis URL is invalid. Never quotes the URL, which may hold a password.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[derive(Debug, thiserror::Error)]
 pub enum InvalidTarget {
     /// None of the known forms.
     #[error(
-        "is neither redis://, redis+unix://, redis+sentinel:// nor redis+cluster://, or its host \
-         or port is malformed"
+        "is neither redis://, redis+unix://, redis+sentinel:// nor redis+cluster://, nor one of \
+         rediss://, rediss+sentinel:// and rediss+cluster://, or its host or port is malformed"
     )]
     Malformed,
+    /// `#insecure` would turn verification off.
+    #[error("ends with #insecure: certificates are always verified, so set TLS_CA_FILE instead")]
+    Insecure,
+    /// The authorities cannot be used.
+    #[error("needs the certificates of authorities: {0}")]
+    Trust(#[from] TrustError),
     /// The list of servers is empty or has an empty member.
     #[error("has an empty list of hosts, or an empty host in it")]
     NoHost,
@@ -53,42 +64,46 @@ impl RedisTarget {
     /// Reads a URL: `redis://user:password@host:6379/0`,
     /// `redis+sentinel://user:password@host:26379,host:26379/master` or
     /// `redis+cluster://user:password@host:6379,host:6379`. The credentials are for the servers;
-    /// Sentinels get none.
+    /// Sentinels get none. With `rediss` for `redis`, all connections use TLS, those to Sentinels,
+    /// too, and the certificates must be of an authority in `trust`.
     ///
     /// # Errors
     /// When it has none of these forms.
-    pub fn parse(url: &SecretString) -> Result<Self, InvalidTarget> {
+    pub fn parse(url: &SecretString, trust: &Trust) -> Result<Self, InvalidTarget> {
         let url = url.expose_secret();
-        if let Some(rest) = url.strip_prefix(SENTINEL) {
+        let of_several = |schemes: [(&str, &'static str); 2]| {
+            let mut schemes = schemes.into_iter();
+            schemes.find_map(|(scheme, one)| Some((one, url.strip_prefix(scheme)?)))
+        };
+        if let Some((scheme, rest)) = of_several(SENTINEL) {
             let (servers, master_name) =
                 rest.rsplit_once('/').ok_or(InvalidTarget::NoMasterName)?;
             if master_name.is_empty() {
                 return Err(InvalidTarget::NoMasterName);
             }
             let (login, hosts) = login_and_hosts(servers);
-            let sentinels = all_servers("", hosts)?;
-            let server = all_servers(login, hosts)?.swap_remove(0);
+            let sentinels = all_servers(scheme, "", hosts, trust)?;
+            let server = all_servers(scheme, login, hosts, trust)?.swap_remove(0);
             return Ok(Self(Kind::Sentinel {
                 sentinels,
                 server,
                 master_name: master_name.to_owned(),
             }));
         }
-        if let Some(rest) = url.strip_prefix(CLUSTER) {
+        if let Some((scheme, rest)) = of_several(CLUSTER) {
             let (login, hosts) = login_and_hosts(rest);
             return match hosts.contains('/') {
                 true => Err(InvalidTarget::Path),
-                false => all_servers(login, hosts).map(Kind::Cluster).map(Self),
+                false => all_servers(scheme, login, hosts, trust).map(Kind::Cluster).map(Self),
             };
         }
-        let server = url.into_connection_info().map_err(|_| InvalidTarget::Malformed)?;
-        Ok(Self(Kind::Server(with_resp3(server))))
+        server(url, trust).map(Kind::Server).map(Self)
     }
 
     /// The pool. It connects on first use, which must be within a Tokio runtime.
     ///
     /// # Errors
-    /// When the URL needs a feature that this build of the client lacks, such as TLS.
+    /// When the client rejects the URL.
     pub fn pool(&self, timeouts: RedisTimeouts) -> Result<RedisPool, PoolUnusable> {
         let source = match &self.0 {
             Kind::Server(server) => Source::Server(Client::open(server.clone())?),
@@ -107,8 +122,7 @@ impl RedisTarget {
     /// reaches every master.
     ///
     /// # Errors
-    /// When Redis cannot be reached, or the URL needs a feature that this build of the client
-    /// lacks.
+    /// When Redis cannot be reached.
     pub async fn channel(
         &self,
         timeouts: RedisTimeouts,
@@ -177,14 +191,34 @@ fn login_and_hosts(servers: &str) -> (&str, &str) {
     servers.split_at(servers.rfind('@').map_or(0, |at| at + 1))
 }
 
-fn all_servers(login: &str, hosts: &str) -> Result<Vec<ConnectionInfo>, InvalidTarget> {
+fn all_servers(
+    scheme: &str,
+    login: &str,
+    hosts: &str,
+    trust: &Trust,
+) -> Result<Vec<ConnectionInfo>, InvalidTarget> {
     let server = |host: &str| match host {
         "" => Err(InvalidTarget::NoHost),
-        host => format!("redis://{login}{host}")
-            .into_connection_info()
-            .map_err(|_| InvalidTarget::Malformed),
+        host => server(&format!("{scheme}{login}{host}"), trust),
     };
-    hosts.split(',').map(|host| server(host).map(with_resp3)).collect()
+    hosts.split(',').map(server).collect()
+}
+
+fn server(url: &str, trust: &Trust) -> Result<ConnectionInfo, InvalidTarget> {
+    let server = url.into_connection_info().map_err(|_| InvalidTarget::Malformed)?;
+    let server = match server.addr() {
+        ConnectionAddr::TcpTls { insecure: true, .. } => return Err(InvalidTarget::Insecure),
+        ConnectionAddr::TcpTls { .. } => {
+            install_provider();
+            // Else the client would trust its built-in ones.
+            let root_cert = Some(trust.pem()?);
+            let client =
+                Client::build_with_tls(server, TlsCertificates { client_tls: None, root_cert });
+            client.map_err(|_| InvalidTarget::Malformed)?.get_connection_info().clone()
+        }
+        _ => server,
+    };
+    Ok(with_resp3(server))
 }
 
 /// RESP3, which delivers push messages on the connection that sends commands.
@@ -201,10 +235,39 @@ impl std::fmt::Debug for RedisTarget {
 
 #[cfg(test)]
 mod tests {
+    use super::super::address;
     use super::*;
 
     fn parse(url: &str) -> Result<RedisTarget, InvalidTarget> {
-        RedisTarget::parse(&SecretString::from(url))
+        RedisTarget::parse(&SecretString::from(url), &Trust::system())
+    }
+
+    fn has_tls(server: &ConnectionInfo) -> bool {
+        matches!(server.addr(), ConnectionAddr::TcpTls { insecure: false, tls_params: Some(_), .. })
+    }
+
+    #[test]
+    fn with_tls_each_server_that_is_found_has_it_too() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("ca.pem");
+        let key = rcgen::KeyPair::generate().expect("a key");
+        let ca = rcgen::CertificateParams::default().self_signed(&key).expect("an authority");
+        std::fs::write(&path, ca.pem()).expect("written");
+        let trust = Trust::file(&path).expect("an authority");
+        let parse = |url: &str| RedisTarget::parse(&SecretString::from(url), &trust).expect(url).0;
+
+        let Kind::Server(server) = parse("rediss://:p@127.0.0.1") else { panic!("not one") };
+        assert!(has_tls(&server));
+        let sentinels = parse("rediss+sentinel://u:p@a:1,b:2/sessions");
+        let Kind::Sentinel { sentinels, server, .. } = sentinels else { panic!("no Sentinels") };
+        assert!(sentinels.iter().all(has_tls));
+        let found = address::moved(&server, "127.0.0.2".to_owned(), 7);
+        assert!(has_tls(&found), "the master");
+        assert_eq!(found.addr().to_string(), "127.0.0.2:7");
+        let Kind::Cluster(seeds) = parse("rediss+cluster://a:1,b:2") else { panic!("no cluster") };
+        assert!(seeds.iter().all(has_tls));
+        let Kind::Server(server) = parse("redis://a") else { panic!("not one") };
+        assert!(!has_tls(&server) && !has_tls(&address::moved(&server, "b".to_owned(), 1)));
     }
 
     #[test]
@@ -229,6 +292,7 @@ mod tests {
     fn an_invalid_url_is_reported_with_its_fault_and_not_quoted() {
         for (url, fault) in [
             ("http://hunter2@a", InvalidTarget::Malformed),
+            ("rediss://:hunter2@a/#insecure", InvalidTarget::Insecure),
             ("redis+sentinel://:hunter2@a:1,b:2", InvalidTarget::NoMasterName),
             ("redis+sentinel://:hunter2@a:1,b:2/", InvalidTarget::NoMasterName),
             ("redis+sentinel://:hunter2@a:1,,b:2/x", InvalidTarget::NoHost),
@@ -236,9 +300,9 @@ mod tests {
             ("redis+cluster://:hunter2@a:1/0", InvalidTarget::Path),
             ("redis+cluster://:hunter2@a:port", InvalidTarget::Malformed),
         ] {
-            let error = parse(url).expect_err(url);
-            assert_eq!(error, fault, "{url}");
-            assert!(!error.to_string().contains("hunter2"));
+            let error = parse(url).expect_err(url).to_string();
+            assert_eq!(error, fault.to_string(), "{url}");
+            assert!(!error.contains("hunter2"));
         }
     }
 }

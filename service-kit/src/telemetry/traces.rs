@@ -24,6 +24,7 @@ use opentelemetry_sdk::trace::{BatchConfigBuilder, SdkTracer, SdkTracerProvider}
 use prometheus::IntCounterVec;
 use proto_contracts::TraceContext;
 
+use crate::tls::install_provider;
 pub use config::TraceConfig;
 use queue::{Batches, Counts};
 
@@ -138,8 +139,8 @@ pub(super) fn counts() -> Option<IntCounterVec> {
 /// The HTTP client for spans. It is blocking, like the export thread, and built in a thread since
 /// it cannot be built within a runtime.
 fn client(timeout: Duration) -> Result<reqwest::blocking::Client, reqwest::Error> {
-    // The client needs a crypto provider even for plain HTTP. One that is installed is kept.
-    let _already_installed = rustls::crypto::ring::default_provider().install_default();
+    // The client needs it even for plain HTTP.
+    install_provider();
     let build = move || {
         reqwest::blocking::Client::builder()
             .timeout(timeout)

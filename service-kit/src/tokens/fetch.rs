@@ -5,6 +5,8 @@ use std::time::Duration;
 use reqwest::{Client, Url};
 
 use super::keys::{PublicKey, UnusableKey};
+use crate::http_client;
+use crate::tls::Trust;
 
 const TIMEOUT: Duration = Duration::from_secs(3);
 /// The largest key set, in bytes: some 300 keys.
@@ -32,10 +34,11 @@ impl Fetcher {
     pub(super) async fn fetch(
         client: &mut Option<Self>,
         url: &Url,
+        trust: &Trust,
     ) -> Result<Vec<PublicKey>, FetchError> {
         let Self(client) = match client {
             Some(client) => client,
-            None => client.insert(Self(crate::http_client::client(TIMEOUT)?)),
+            None => client.insert(Self(http_client::client(TIMEOUT, trust)?)),
         };
         let mut response = client.get(url.clone()).send().await?.error_for_status()?;
         let mut body = Vec::new();

@@ -127,11 +127,11 @@ impl KeySet {
     /// Fetches the keys again and again: at each interval, and soon after a token has named an
     /// unknown one. The last set is kept until the next has come. Returns at once for fixed keys.
     pub async fn follow(self) {
-        let Some(JwksUrl { url, every }) = self.0.source.clone() else { return };
+        let Some(JwksUrl { url, every, trust }) = self.0.source.clone() else { return };
         let mut fetcher = None;
         loop {
             let began = Instant::now();
-            let fetched = Fetcher::fetch(&mut fetcher, &url).await;
+            let fetched = Fetcher::fetch(&mut fetcher, &url, &trust).await;
             let is_fetched = fetched.is_ok();
             self.record(began, fetched);
             let has_keys = self.0.keys.load().is_some();

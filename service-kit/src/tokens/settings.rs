@@ -8,6 +8,7 @@ use secrecy::ExposeSecret as _;
 
 use super::PublicKey;
 use crate::env::{ConfigError, Env};
+use crate::tls::Trust;
 
 /// The trusted issuer of tokens.
 #[derive(Clone, Debug)]
@@ -36,6 +37,8 @@ pub struct JwksUrl {
     pub url: Url,
     /// The interval.
     pub every: Duration,
+    /// The authorities of an `https` URL.
+    pub trust: Trust,
 }
 
 /// A day, in seconds: a key that was removed should not be trusted for longer.
@@ -43,13 +46,14 @@ const MAX_REFRESH_S: u64 = 24 * 60 * 60;
 
 impl TokenSettings {
     /// The variables that [`from_env`](Self::from_env) reads.
-    pub const VARIABLES: [&str; 6] = [
+    pub const VARIABLES: [&str; 7] = [
         "JWT_PUBLIC_KEY",
         "JWT_JWKS_FILE",
         "JWT_JWKS_URL",
         "JWT_JWKS_REFRESH_S",
         "JWT_ISSUER",
         "JWT_AUDIENCE",
+        "TLS_CA_FILE",
     ];
 
     /// Reads `JWT_PUBLIC_KEY`, `JWT_JWKS_FILE` or `JWT_JWKS_URL`, and `JWT_ISSUER` and
@@ -75,7 +79,9 @@ impl TokenSettings {
             |fault: String| ConfigError { variable: file_variable, fault, example: file_example };
         let keys = match (pem.expose_secret(), file.as_str(), url.0) {
             ("", "", None) => return Ok(None),
-            ("", "", Some(url)) => KeySource::Fetched(JwksUrl { url, every }),
+            ("", "", Some(url)) => {
+                KeySource::Fetched(JwksUrl { url, every, trust: Trust::from_env(env)? })
+            }
             (pem, "", None) => {
                 let key = PublicKey::from_pem(pem).map_err(|error| in_pem(error.to_string()))?;
                 KeySource::Fixed(vec![key])

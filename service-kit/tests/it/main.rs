@@ -1,6 +1,8 @@
 //! The server over real sockets, with handlers that misbehave.
 
 mod fetched_keys;
+mod tls;
+mod token_types;
 
 use std::net::SocketAddr;
 use std::sync::Arc;

@@ -6,6 +6,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use service_kit::config::{ConfigError, Env, ServiceConfig};
 use service_kit::redis::{Acks, RedisTarget};
+use service_kit::tls::Trust;
 use service_kit::tokens::TokenSettings;
 
 use crate::domain::lifetime::Lifetime;
@@ -167,15 +168,8 @@ impl Config {
 }
 
 fn redis_target(env: &Env) -> Result<RedisTarget, ConfigError> {
-    let (variable, default) = ("SESSION_REDIS_URL", "redis://127.0.0.1:8379");
-    let url = env
-        .secret(variable, default, default, |url| Ok::<_, std::convert::Infallible>(url.clone()))?;
-    // The error does not quote the URL, which may hold a password.
-    RedisTarget::parse(&url).map_err(|error| ConfigError {
-        variable,
-        fault: error.to_string(),
-        example: default,
-    })
+    let (trust, default) = (Trust::from_env(env)?, "redis://127.0.0.1:8379");
+    env.secret_url("SESSION_REDIS_URL", default, default, |url| RedisTarget::parse(url, &trust))
 }
 
 fn acks(env: &Env) -> Result<Option<Acks>, ConfigError> {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use service_kit::cli;
+use service_kit::cli::{self, Scheme};
 use service_kit::config::Env;
 use service_kit::telemetry;
 use stateful_svc::config::Config;
@@ -19,7 +19,8 @@ pub(crate) fn main() -> ExitCode {
         Err(error) => return error.exit(),
     };
     if let Some(probe) = probe {
-        return probe.run(config.service.listen, "localhost");
+        let scheme = Scheme::of(config.service.tls.as_ref());
+        return probe.run(scheme, config.service.listen, "localhost");
     }
     let _log = match telemetry::start(&config.service.log_filter, config.service.traces.as_ref()) {
         Ok(log) => log,

@@ -10,6 +10,7 @@ use secrecy::{ExposeSecret as _, SecretString};
 use service_kit::config::{ConfigError, Env, ServiceConfig};
 use service_kit::postgres::PostgresTarget;
 use service_kit::redis::RedisTarget;
+use service_kit::tls::Trust;
 
 use crate::blob_target::{BlobTarget, S3Settings};
 use crate::domain::file::FileLimits;
@@ -35,6 +36,8 @@ pub struct Config {
     /// `GATEWAY_URL`: revocations are sent to the stateful service through it. The local stack's by
     /// default.
     pub gateway: Url,
+    /// `TLS_CA_FILE`: the authorities of servers that are reached by TLS. The system's by default.
+    pub trust: Trust,
     /// `AUTH_PASSWORD_THREADS`: passwords that are hashed at a time, each with 19 MiB; 2 by
     /// default.
     pub password_threads: NonZeroUsize,
@@ -59,15 +62,15 @@ pub struct ReplicaConfig {
 }
 
 impl ReplicaConfig {
-    fn from_env(env: &Env) -> Result<Option<Self>, ConfigError> {
+    fn from_env(env: &Env, trust: &Trust) -> Result<Option<Self>, ConfigError> {
         let max_lag = env.seconds("DATABASE_REPLICA_MAX_LAG_S", "5", 1..=60)?;
-        let target = env.secret(
+        let target = env.secret_url(
             "DATABASE_REPLICA_URL",
             "",
             "postgresql://user:password@127.0.0.1:8433/tandem",
             |url| match url.expose_secret() {
                 "" => Ok(None),
-                _ => PostgresTarget::parse(url).map(Some),
+                _ => PostgresTarget::parse(url, trust).map(Some),
             },
         )?;
         Ok(target.map(|target| Self { target, max_lag }))
@@ -149,20 +152,22 @@ impl Config {
     /// # Errors
     /// For the first variable whose value cannot be used.
     pub fn from_env(env: &Env) -> Result<Self, ConfigError> {
+        let trust = &Trust::from_env(env)?;
         Ok(Self {
+            trust: trust.clone(),
             service: ServiceConfig::from_env(env, SERVICE, "127.0.0.1:8101", "stateless-1")?,
-            database: env.secret(
+            database: env.secret_url(
                 "DATABASE_URL",
                 "postgresql://tandem:tandem@127.0.0.1:8432/tandem",
                 "postgresql://user:password@127.0.0.1:8432/tandem",
-                PostgresTarget::parse,
+                |url| PostgresTarget::parse(url, trust),
             )?,
-            replica: ReplicaConfig::from_env(env)?,
-            cache: env.secret(
+            replica: ReplicaConfig::from_env(env, trust)?,
+            cache: env.secret_url(
                 "CACHE_REDIS_URL",
                 "redis://127.0.0.1:8380",
                 "redis://user:password@127.0.0.1:8380",
-                RedisTarget::parse,
+                |url| RedisTarget::parse(url, trust),
             )?,
             issuer: IssuerSettings {
                 keys: Some(env.parse::<PathBuf>("AUTH_KEYS_DIR", "", "/etc/tandem/keys")?)

@@ -167,7 +167,7 @@ pub fn build(config: Config) -> Result<Server, BuildError> {
     let relay = Relay::new(
         Revocations::new(postgres.clone()),
         issuer.clone(),
-        &config.gateway,
+        (&config.gateway, &config.trust),
         RelayMetrics::register(metrics.registry())?,
     )?;
     let admission = routes::admission(issuer.clone(), refusals.clone());

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use service_kit::cli::Scheme;
 use service_kit::config::Env;
 use service_kit::telemetry;
 use stateless_svc::{Config, cli};
@@ -13,7 +14,8 @@ pub(crate) fn main() -> ExitCode {
         Err(fault) => return fault.exit(),
     };
     if let Some(probe) = probe {
-        return probe.run(config.service.listen, "localhost");
+        let scheme = Scheme::of(config.service.tls.as_ref());
+        return probe.run(scheme, config.service.listen, "localhost");
     }
     if let Some(command) = command {
         return manage(command, config);

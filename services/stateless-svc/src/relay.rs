@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use reqwest::Url;
 use service_kit::telemetry::chain;
+use service_kit::tls::Trust;
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
@@ -59,20 +60,20 @@ enum RelayError {
 }
 
 impl Relay {
-    /// Relays to the stateful service behind this gateway.
+    /// Relays to the stateful service behind this gateway, which may have TLS.
     ///
     /// # Errors
     /// When the platform has no usable TLS.
     pub fn new(
         outbox: Revocations,
         issuer: Issuer,
-        gateway: &Url,
+        (gateway, trust): (&Url, &Trust),
         metrics: RelayMetrics,
     ) -> Result<Self, reqwest::Error> {
         Ok(Self(Arc::new(Shared {
             outbox,
             issuer,
-            target: Target::new(gateway)?,
+            target: Target::new(gateway, trust)?,
             metrics,
             permits: Arc::new(Semaphore::new(AT_ONCE)),
             is_failing: AtomicBool::new(false),

@@ -98,6 +98,8 @@ fn is_outage(code: &SqlState, severity: Option<Severity>) -> bool {
         || *code == SqlState::UNDEFINED_TABLE
         || *code == SqlState::UNDEFINED_COLUMN
         || *code == SqlState::LOCK_NOT_AVAILABLE
+        // A former primary, which became a standby.
+        || *code == SqlState::READ_ONLY_SQL_TRANSACTION
         // Connection exceptions, rollbacks (deadlocks among them), insufficient resources, operator
         // intervention (canceled, shutting down, starting up).
         || ["08", "40", "53", "57"].iter().any(|class| code.code().starts_with(class))
@@ -149,6 +151,7 @@ mod tests {
             SqlState::CANNOT_CONNECT_NOW,
             SqlState::T_R_DEADLOCK_DETECTED,
             SqlState::UNDEFINED_TABLE,
+            SqlState::READ_ONLY_SQL_TRANSACTION,
         ] {
             assert!(is_outage(&code, error), "{}", code.code());
         }

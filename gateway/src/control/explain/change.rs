@@ -99,7 +99,7 @@ fn changed_snapshot(
     // Only its name matters.
     let no_address = SocketAddr::from((Ipv4Addr::UNSPECIFIED, 0));
     let newcomer =
-        query.with.as_ref().map(|name| Arc::new(Instance::new(name.clone(), no_address)));
+        query.with.as_ref().map(|name| Arc::new(Instance::new(name.clone(), no_address, None)));
     let newcomer = newcomer.map(|newcomer| Entry::from((newcomer, InstanceState::Healthy)));
     Ok(snapshot.changed(pool.seed(), stays, newcomer))
 }

@@ -84,6 +84,7 @@ mod tests {
             slow_start: std::time::Duration::ZERO,
             load_bound: None,
             protocol: config::Protocol::Http1,
+            tls: None,
         }
     }
 

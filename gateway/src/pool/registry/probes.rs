@@ -125,6 +125,7 @@ impl Registry {
             }
             None => false,
         };
+        let tls = self.tls.clone();
         let Some(host) = self.host(addr) else { return };
         if refused {
             host.instance = None;
@@ -132,7 +133,7 @@ impl Registry {
         } else {
             host.refused = None;
             if join == Join::Now {
-                host.instance = Some(Arc::new(Instance::new(name, addr)));
+                host.instance = Some(Arc::new(Instance::new(name, addr, tls.as_ref())));
             }
         }
     }

@@ -40,6 +40,7 @@ fn config(strategy: Strategy, ports: &[u16]) -> config::PoolConfig {
         slow_start: Duration::ZERO,
         load_bound: None,
         protocol: config::Protocol::Http1,
+        tls: None,
     }
 }
 
@@ -103,7 +104,7 @@ fn an_instance_that_returns_at_another_address_keeps_name_and_keys() {
     for _ in 0..3 {
         fail(&mut registry, 2);
     }
-    registry.add(addr(3), None).expect("a new address");
+    registry.add(addr(3), None, None).expect("a new address");
     pass(&mut registry, 3, "s2");
     assert_eq!(
         states(&registry)[1],
@@ -153,7 +154,7 @@ fn strategies_of_the_lab_need_an_open_lab_and_end_with_it() {
 fn changes_by_the_control_api_survive_a_restart() {
     let mut before = registry(&[1, 2]);
     pass(&mut before, 1, "s1");
-    before.add(addr(3), None).expect("a new address");
+    before.add(addr(3), None, None).expect("a new address");
     pass(&mut before, 3, "s3");
     pass(&mut before, 3, "s3");
     before.remove(PoolName::Stateful, "127.0.0.1:2", true).expect("by address");
@@ -172,7 +173,7 @@ fn a_new_instance_becomes_a_member_at_the_threshold_of_passed_checks() {
     let mut registry = registry(&[1]);
     pass(&mut registry, 1, "s1");
     let epoch = registry.snapshot(Seed::from_text("test")).epoch;
-    registry.add(addr(2), None).expect("a new address");
+    registry.add(addr(2), None, None).expect("a new address");
     for step in ["+", "-", "+"] {
         let changed =
             if step == "+" { pass(&mut registry, 2, "s2") } else { fail(&mut registry, 2) };
@@ -211,7 +212,7 @@ fn a_reload_keeps_changes_by_the_control_api() {
     };
     let mut registry = registry(&[1, 2]);
     pass(&mut registry, 1, "s1");
-    registry.add(addr(3), None).expect("a new address");
+    registry.add(addr(3), None, None).expect("a new address");
     registry.remove(PoolName::Stateful, "127.0.0.1:2", true).expect("by address");
     registry.reconfigure(&config(Strategy::RoundRobin, &[1, 2, 4]), THRESHOLDS);
     assert_eq!(addrs(&registry), [1, 3, 4], "added stays added, removed stays removed");
@@ -231,7 +232,7 @@ fn a_reload_keeps_changes_by_the_control_api() {
 #[test]
 fn adding_twice_and_removing_an_unknown_instance_are_errors() {
     let mut registry = registry(&[1]);
-    assert_eq!(registry.add(addr(1), None), Err(AddError::KnownAddress(addr(1))));
+    assert_eq!(registry.add(addr(1), None, None), Err(AddError::KnownAddress(addr(1))));
     assert_eq!(
         registry.remove(PoolName::Stateful, "nobody", true).err(),
         Some(RemoveError::Unknown)
@@ -256,10 +257,10 @@ fn homes_do_not_depend_on_the_order_of_discovery() {
     let mut first = registry(&[1, 2, 3]);
     let mut second = registry(&[70]);
     for port in 4..=7 {
-        first.add(addr(port), None).expect("new");
+        first.add(addr(port), None, None).expect("new");
     }
     for port in (10..=60).step_by(10).rev() {
-        second.add(addr(port), None).expect("new");
+        second.add(addr(port), None, None).expect("new");
     }
     for _ in 0..2 {
         for (place, name) in names.iter().enumerate() {

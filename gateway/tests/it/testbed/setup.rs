@@ -51,6 +51,7 @@ pub(crate) struct Setup {
     jwt_public_key: Option<String>,
     class_url: Option<&'static str>,
     driver: Option<SocketAddr>,
+    ca_file: Option<PathBuf>,
 }
 
 impl Setup {
@@ -80,7 +81,14 @@ impl Setup {
             jwt_public_key: None,
             class_url: None,
             driver: None,
+            ca_file: None,
         }
+    }
+
+    /// Trusts the authorities in this file.
+    pub(crate) fn ca_file(mut self, file: PathBuf) -> Self {
+        self.ca_file = Some(file);
+        self
     }
 
     /// What exchanges requests, for a test that compares both.
@@ -196,6 +204,12 @@ impl Setup {
         self
     }
 
+    /// Time between health checks, and for each of them.
+    pub(crate) fn checked_every(mut self, interval: Duration) -> Self {
+        self.interval = interval;
+        self
+    }
+
     /// Checks health only at the start, and ejects no instance: later failures change no state.
     pub(crate) fn checked_once(mut self) -> Self {
         self.interval = Duration::from_secs(3_600);
@@ -286,6 +300,7 @@ impl Setup {
         let file = folder.path().join("gateway.toml");
         std::fs::write(&file, self.toml()).expect("writes");
         let (deployment, class_url, driver) = (self.deployment, self.class_url, self.driver);
+        let ca_file = self.ca_file.clone();
         let (token, key, state_file) =
             (self.token, self.jwt_public_key.clone(), self.state_file.clone());
         let source = Source::new(file, move |name: &str| match name {
@@ -294,6 +309,7 @@ impl Setup {
             "CLASS_URL" => class_url.map(str::to_owned),
             "GATEWAY_DRIVER" => driver.map(|addr| addr.to_string()),
             "DRIVER_TOKEN" => driver.map(|_| DRIVER_TOKEN.to_owned()),
+            "TLS_CA_FILE" => ca_file.as_ref().map(|path| path.display().to_string()),
             "DEPLOYMENT" => deployment.map(str::to_owned),
             "INSTANCE_TOKEN" => Some(INSTANCE_TOKEN.to_owned()),
             "GATEWAY_STATE_FILE" => state_file.as_ref().map(|path| path.display().to_string()),

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, TcpStream};
 use std::sync::MutexGuard;
+use std::thread;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use proto_contracts::control::DrainInstance;
@@ -66,7 +67,11 @@ impl Shared {
                 continue;
             }
             let (method, target) = (seen.method.clone(), seen.target.clone());
-            self.lock().seen.push(seen);
+            let number = {
+                let mut script = self.lock();
+                script.seen.push(seen);
+                script.seen.len() as u64
+            };
             let Some((act, name)) = self.next_act() else { return Ok(()) };
             match act {
                 Act::Respond(status, headers, body) => {
@@ -84,6 +89,14 @@ impl Shared {
                         )?;
                     }
                     writer.write_all(&response(200, &name, "", "ok", &method))?;
+                }
+                Act::FailOneIn(number_of) => {
+                    let status = if number.is_multiple_of(number_of) { 500 } else { 200 };
+                    writer.write_all(&response(status, &name, "", "", &method))?;
+                }
+                Act::Late(time) => {
+                    thread::sleep(time);
+                    writer.write_all(&response(200, &name, "", "", &method))?;
                 }
                 Act::Mirror => writer.write_all(&response(200, &name, "", &target, &method))?,
                 Act::Close => return writer.shutdown(Shutdown::Both),

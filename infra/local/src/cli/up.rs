@@ -48,6 +48,9 @@ pub(super) struct UpArgs {
     /// With a standby of PostgreSQL, from which the stateless service reads lists.
     #[arg(long)]
     replica: bool,
+    /// With TLS between all tiers, and not only in front of Nginx.
+    #[arg(long)]
+    tls: bool,
     /// Added to every port, for when the default ports are in use [default: 0].
     #[arg(long, value_parser = clap::value_parser!(u16).range(..=10_000))]
     port_offset: Option<u16>,
@@ -107,6 +110,7 @@ async fn start_and_show(state: &Path, wanted: &UpArgs) -> Result<Started> {
         redis: wanted.redis.unwrap_or_default(),
         gateways: wanted.gateways.unwrap_or_default(),
         replica: wanted.replica,
+        tls: wanted.tls,
         port_offset: wanted.port_offset.unwrap_or(0),
         otlp: wanted.otlp.clone(),
         lab: wanted.lab,
@@ -202,12 +206,14 @@ fn difference(status: &StackStatus, wanted: &UpArgs) -> Option<(&'static str, St
     let gateways =
         if status.urls.second.is_some() { Gateways::Two } else { Gateways::One }.as_str();
     let running_class = u8::from(status.urls.class.is_some()).to_string();
+    let running_tls = u8::from(status.urls.gateway.starts_with("https:")).to_string();
     let running_lab = u8::from(status.lab).to_string();
     let has = |name| {
         u8::from(status.components.iter().any(|component| component.name == name)).to_string()
     };
     let settings = [
         ("REPLICA", has(REPLICA), wanted.replica.then(|| "1".to_owned())),
+        ("TLS", running_tls, wanted.tls.then(|| "1".to_owned())),
         ("DRIVER", has(DRIVER), wanted.driver.then(|| "1".to_owned())),
         ("STORE", status.store.clone(), wanted.store.map(|store| store.as_str().to_owned())),
         ("REDIS", status.redis.clone(), wanted.redis.map(|redis| redis.as_str().to_owned())),
@@ -243,6 +249,7 @@ fn start(state: &Path, options: &Options, output: File) -> Result<Child> {
     command.arg(format!("--redis={}", options.redis.as_str()));
     command.arg(format!("--gateways={}", options.gateways.as_str()));
     command.args(options.replica.then_some("--replica"));
+    command.args(options.tls.then_some("--tls"));
     command.args(options.lab.then_some("--lab"));
     command.args(options.driver.then_some("--driver"));
     command.args(options.class.to_args());
@@ -337,6 +344,7 @@ mod tests {
             ("--otlp=http://127.0.0.1:4318", "OTLP", "", "http://127.0.0.1:4318"),
             ("--lab", "LAB", "0", "1"),
             ("--replica", "REPLICA", "0", "1"),
+            ("--tls", "TLS", "0", "1"),
             ("--class", "CLASS", "0", "1"),
             ("--driver", "DRIVER", "0", "1"),
         ] {

@@ -14,7 +14,7 @@ use serde::Serialize;
 
 use crate::component::Component;
 use crate::error::StackError;
-use crate::http;
+use crate::http::{self, Trust};
 use crate::ports::loopback;
 use crate::settings::Settings;
 
@@ -53,7 +53,7 @@ impl Control {
     /// [`StackError::Io`] when no client can be made.
     pub fn at(url: &str, token: SecretString) -> Result<Self, StackError> {
         let base = format!("{url}/control/v1");
-        Ok(Self { client: http::internal()?, base, token, alone: false })
+        Ok(Self { client: http::internal(Trust::Nothing)?, base, token, alone: false })
     }
 
     /// Both pools.
@@ -107,7 +107,7 @@ impl Control {
         self.call(
             Method::POST,
             &format!("pools/{pool}/instances"),
-            Some(&AddInstance { addr, weight: None }),
+            Some(&AddInstance { addr, weight: None, lease_s: None }),
         )
         .await
         .map(drop)

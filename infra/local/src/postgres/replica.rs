@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use secrecy::ExposeSecret;
 
-use super::{Programs, REPLICATION_ROLE, await_old_server, make_folder, run, server};
+use super::{Programs, await_old_server, make_folder, run, server};
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
 use crate::process::Launch;
-use crate::settings::Settings;
+use crate::settings::{REPLICATION_ROLE, Settings};
 
 fn folder(settings: &Settings) -> PathBuf {
     settings.shared.join("postgres-replica")

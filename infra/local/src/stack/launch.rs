@@ -221,29 +221,35 @@ impl Stack {
             | Component::Sentinel(_)
             | Component::RedisCache => Ok(Probe::Redis { port }),
             Component::Instance(..) => Ok(Probe::Http {
-                client: http::internal()?,
-                url: health_url("http", port),
+                client: self.settings.client()?,
+                url: health_url(self.settings.scheme(), port),
                 instance: Some(component),
             }),
-            Component::Gateway | Component::SecondGateway | Component::Driver => Ok(Probe::Http {
-                client: http::internal()?,
+            Component::Gateway | Component::SecondGateway => Ok(Probe::Http {
+                client: self.settings.client()?,
+                url: health_url(self.settings.scheme(), port),
+                instance: None,
+            }),
+            Component::Driver => Ok(Probe::Http {
+                client: http::internal(Trust::Nothing)?,
                 url: health_url("http", port),
                 instance: None,
             }),
             Component::Exporter(_) => {
                 // Its own page: the server that it reads may be down.
                 Ok(Probe::Http {
-                    client: http::internal()?,
+                    client: http::internal(Trust::Nothing)?,
                     url: format!("http://{}/", loopback(port)),
                     instance: None,
                 })
             }
             Component::Prometheus => {
                 let url = format!("http://{}/-/ready", loopback(port));
-                Ok(Probe::Http { client: http::internal()?, url, instance: None })
+                let client = http::internal(Trust::Nothing)?;
+                Ok(Probe::Http { client, url, instance: None })
             }
             Component::Nginx => {
-                let ca = nginx::tls_dir(&self.settings).join("ca.pem");
+                let ca = self.settings.tls_dir().join("ca.pem");
                 let client = http::client(Trust::Authority(&ca))?.build().map_err(io::Error::other);
                 let client = client.attempt(|| "make a client".to_owned())?;
                 Ok(Probe::Http { client, url: health_url("https", port), instance: None })

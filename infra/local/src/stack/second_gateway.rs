@@ -9,7 +9,6 @@ use super::Stack;
 use crate::component::Component;
 use crate::error::{Attempt, StackError};
 use crate::gateway::{self, Control, Placement};
-use crate::http;
 use crate::ports::{self, loopback};
 use crate::process::Process;
 use crate::ready::{self, Probe};
@@ -49,10 +48,10 @@ impl Stack {
             .attempt(|| "start a second gateway".to_owned())?;
         let second = SecondGateway {
             process: Arc::new(process),
-            url: format!("http://{}", placement.listen),
+            url: format!("{}://{}", settings.scheme(), placement.listen),
         };
         let probe = Probe::Http {
-            client: http::internal()?,
+            client: settings.client()?,
             url: format!("{}/health", second.url),
             instance: None,
         };

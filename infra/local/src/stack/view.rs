@@ -14,6 +14,7 @@ use crate::gateway::Control;
 use crate::http::{self, Trust};
 use crate::nginx;
 use crate::ports::{Ports, loopback};
+use crate::postgres;
 use crate::process::{last_lines, lock};
 use crate::redis;
 use crate::settings::Settings;
@@ -80,6 +81,20 @@ impl Stack {
         Ok(loopback(lock(&self.parts).get(&component).map_or(0, |part| part.port)))
     }
 
+    /// URL of a component that speaks HTTP, without a trailing slash.
+    ///
+    /// # Errors
+    /// [`StackError::NoSuchComponent`].
+    pub fn url_of(&self, name: &str) -> Result<String, StackError> {
+        let scheme = match self.find(name)? {
+            Component::Gateway | Component::SecondGateway | Component::Instance(..) => {
+                self.settings.scheme()
+            }
+            _ => "http",
+        };
+        Ok(format!("{scheme}://{}", self.addr_of(name)?))
+    }
+
     /// Path of a component's log.
     ///
     /// # Errors
@@ -96,7 +111,7 @@ impl Stack {
     /// The URLs of all listeners, without trailing slashes.
     pub fn urls(&self) -> Urls {
         let Settings { ports, extent, gateways, class, .. } = &*self.settings;
-        urls::of(ports, *extent, *gateways, class)
+        urls::of(ports, *extent, *gateways, class, self.settings.scheme())
     }
 
     /// The stack's ports.
@@ -124,6 +139,17 @@ impl Stack {
         self.settings.database_url()
     }
 
+    /// The folder of PostgreSQL's data. Its WAL is archived into the folder `wal` beside it, if the
+    /// plan says so.
+    pub fn database_folder(&self) -> PathBuf {
+        postgres::folder(&self.settings)
+    }
+
+    /// URL by which a backup copies the folder of the data.
+    pub fn replication_url(&self) -> SecretString {
+        self.settings.replication_url()
+    }
+
     /// URL of its standby, if the plan has one.
     pub fn replica_url(&self) -> SecretString {
         self.settings.replica_url()
@@ -146,7 +172,7 @@ impl Stack {
 
     /// Path of the CA certificate that signed Nginx's.
     pub fn ca_path(&self) -> PathBuf {
-        nginx::tls_dir(&self.settings).join("ca.pem")
+        self.settings.tls_dir().join("ca.pem")
     }
 
     /// Builder of an HTTP client for the classroom, which trusts the CA of its certificate alone.

@@ -29,7 +29,13 @@ pub(crate) fn faults(repository: &Repository, piece: &Piece) -> Vec<String> {
                 found.extend(options(repository, program, rest))
             }
             "roll" if begins => found.extend(unknown_services(repository, rest)),
-            script if script.ends_with("compose.sh") => found.extend(compose(repository, rest)),
+            script if script.ends_with("compose.sh") => {
+                found.extend(compose(repository, rest));
+                // Without OVERLAYS the command is for the base alone.
+                if at == 0 || !words[at - 1].contains('=') {
+                    found.extend(not_of_base(repository, rest));
+                }
+            }
             _ => {}
         }
     }
@@ -140,6 +146,16 @@ fn compose(repository: &Repository, rest: &[String]) -> Vec<String> {
         }
         _ => Vec::new(),
     }
+}
+
+/// `exec` in a service that only an overlay has.
+fn not_of_base(repository: &Repository, rest: &[String]) -> Option<String> {
+    let (command, rest) = rest.split_first()?;
+    let service = rest.get(first_service(rest).checked_sub(1)?)?;
+    let overlay = command == "exec"
+        && repository.services.contains(service)
+        && !repository.base_services.contains(service);
+    overlay.then(|| format!("compose.yaml has no service '{service}': name its overlay"))
 }
 
 fn first_service(rest: &[String]) -> usize {

@@ -1,18 +1,21 @@
 //! Commands and names in the documents must exist: commands are run, and names are looked up in the
 //! sources. A wrong name is reported with its line.
 
+mod asvs;
 mod commands;
+mod evidence;
 mod names;
+mod plan;
 mod reader;
 mod repository;
 mod settings;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use repository::Repository;
 
 /// The documents for users and operators.
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 12] = [
     "README.md",
     "CONTRIBUTING.md",
     "docs/TOUR.md",
@@ -22,6 +25,8 @@ const DOCUMENTS: [&str; 10] = [
     "docs/MIGRATION.md",
     "docs/SESSIONS.md",
     "docs/DEPLOYMENT.md",
+    "docs/KUBERNETES.md",
+    "docs/SERVER.md",
     "docs/RUNBOOK.md",
 ];
 /// Maximum words of a paragraph.
@@ -83,6 +88,18 @@ fn paragraphs_are_short() -> Result<()> {
     Ok(())
 }
 
+/// The gateway accepts the files that containers start it with.
+#[test]
+fn the_gateways_files_of_infra_are_valid() -> Result<()> {
+    let repository = Repository::read()?;
+    for file in ["infra/compose/gateway.toml", "infra/k8s/base/gateway.toml"] {
+        let arguments = ["--check-config", "--config", file].map(str::to_owned);
+        let output = repository.run("gateway", &arguments)?;
+        assert!(output.status.success(), "{file}: {}", String::from_utf8_lossy(&output.stderr));
+    }
+    Ok(())
+}
+
 /// `make help` and `make help-all` print what follows the marker.
 #[test]
 fn every_target_of_the_makefile_has_help() -> Result<()> {
@@ -94,6 +111,26 @@ fn every_target_of_the_makefile_has_help() -> Result<()> {
     };
     let without: Vec<_> = repository.targets.iter().filter(|target| !has_help(target)).collect();
     assert!(without.is_empty(), "targets without help: {without:?}");
+    Ok(())
+}
+
+/// It names them, since the end-to-end tests run with more threads than the others.
+#[test]
+fn make_test_runs_every_target_of_tests() -> Result<()> {
+    let repository = Repository::read()?;
+    let makefile = repository.text("Makefile")?;
+    let (_, recipe) = makefile.split_once("\ntest: ").context("no target 'test'")?;
+    let (recipe, _) = recipe.split_once("\n\n").context("no end of the target 'test'")?;
+    let is_run = |name: &str| recipe.split_whitespace().any(|word| word == name);
+    let targets = repository.test_targets()?;
+    assert!(targets.contains("e2e"), "{targets:?}");
+    // Their tests are all ignored: `make test-ui` and `make test-clients` run them.
+    let elsewhere = ["ui", "clients"];
+    let missing: Vec<_> = targets
+        .iter()
+        .filter(|name| !elsewhere.contains(&name.as_str()) && !is_run(name))
+        .collect();
+    assert!(missing.is_empty(), "not run by `make test`: {missing:?}");
     Ok(())
 }
 

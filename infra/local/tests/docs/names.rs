@@ -9,14 +9,17 @@ use crate::reader::{Piece, words};
 use crate::repository::Repository;
 
 /// Names that other programs define.
-const OF_OTHERS: [&str; 8] = [
+const OF_OTHERS: [&str; 11] = [
     "aof_delayed_fsync",
+    "client_tls_sslmode",
     "last_xact_replay_timestamp",
     "pg_dump",
     "pg_last_xact_replay_timestamp",
     "pg_stat_activity",
+    "pg_stat_archiver",
     "pg_terminate_backend",
     "query_start",
+    "server_tls_sslmode",
     "update_config",
 ];
 /// Pages of Prometheus.

@@ -34,6 +34,8 @@ pub(crate) struct Repository {
     pub(crate) stack: String,
     /// The services of all Compose files.
     pub(crate) services: BTreeSet<String>,
+    /// Those of `compose.yaml`.
+    pub(crate) base_services: BTreeSet<String>,
 }
 
 impl Repository {
@@ -50,8 +52,8 @@ impl Repository {
         let makefile = fs::read_to_string(root.join("Makefile"))?;
         let target = |line: &str| {
             let (target, _) = line.split_once(':').filter(|(_, rest)| !rest.starts_with('='))?;
-            let plain =
-                !target.is_empty() && target.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
+            let is_plain = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-';
+            let plain = !target.is_empty() && target.bytes().all(is_plain);
             plain.then(|| target.to_owned())
         };
         let variables = makefile.split("$(").skip(1).filter_map(|rest| {
@@ -63,6 +65,9 @@ impl Repository {
             targets: makefile.lines().filter_map(target).collect(),
             variables: variables.collect(),
             services: services(&root)?,
+            base_services: services_of(&fs::read_to_string(
+                root.join("infra/compose/compose.yaml"),
+            )?),
             builds: Builds::beside_current_exe()?,
             words,
             stack,
@@ -72,6 +77,24 @@ impl Repository {
 
     pub(crate) fn text(&self, path: &str) -> Result<String> {
         fs::read_to_string(self.root.join(path)).with_context(|| format!("cannot read {path}"))
+    }
+
+    /// The names of all targets of tests: a folder `tests/NAME` of a member of the workspace.
+    pub(crate) fn test_targets(&self) -> Result<BTreeSet<String>> {
+        let manifest: toml::Table = self.text("Cargo.toml")?.parse()?;
+        let members = manifest["workspace"]["members"].as_array().context("no members")?;
+        let mut names = BTreeSet::new();
+        for member in members {
+            let tests = self.root.join(member.as_str().context("a path")?).join("tests");
+            for entry in fs::read_dir(&tests).with_context(|| tests.display().to_string())? {
+                let folder = entry?.path();
+                if folder.join("main.rs").exists() {
+                    names
+                        .extend(folder.file_name().map(|name| name.to_string_lossy().into_owned()));
+                }
+            }
+        }
+        Ok(names)
     }
 
     /// The paths of all documents.
@@ -155,19 +178,25 @@ fn services(root: &Path) -> Result<BTreeSet<String>> {
         if path.extension().is_none_or(|extension| extension != "yaml") {
             continue;
         }
-        let mut in_services = false;
-        for line in fs::read_to_string(&path)?.lines() {
-            if !line.starts_with([' ', '#']) && !line.is_empty() {
-                in_services = line == "services:";
-            }
-            let name = line
-                .strip_prefix("  ")
-                .filter(|line| !line.starts_with(' '))
-                .and_then(|line| line.split_once(':'));
-            if let Some((name, _)) = name.filter(|_| in_services) {
-                found.insert(name.to_owned());
-            }
-        }
+        found.extend(services_of(&fs::read_to_string(&path)?));
     }
     Ok(found)
+}
+
+fn services_of(compose: &str) -> BTreeSet<String> {
+    let mut found = BTreeSet::new();
+    let mut in_services = false;
+    for line in compose.lines() {
+        if !line.starts_with([' ', '#']) && !line.is_empty() {
+            in_services = line == "services:";
+        }
+        let name = line
+            .strip_prefix("  ")
+            .filter(|line| !line.starts_with(' '))
+            .and_then(|line| line.split_once(':'));
+        if let Some((name, _)) = name.filter(|_| in_services) {
+            found.insert(name.to_owned());
+        }
+    }
+    found
 }

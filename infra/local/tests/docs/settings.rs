@@ -18,7 +18,7 @@ const NOT_SETTINGS: [&str; 2] = ["CARGO_", "TANDEM_TEST_"];
 const OF_ONE_WORD: [&str; 6] =
     ["WORKERS", "DEPLOYMENT", "GATEWAYS", "STATELESS", "STATEFUL", "RESOLVER"];
 /// The methods of `service_kit::Env` that take a default after the name.
-const READERS: [&str; 4] = [".parse(", ".parse_within(", ".seconds(", ".secret("];
+const READERS: [&str; 5] = [".parse(", ".parse_within(", ".seconds(", ".secret(", ".secret_url("];
 
 #[test]
 fn every_variable_is_listed_with_its_default() -> Result<()> {

@@ -21,7 +21,7 @@ mod cookies;
 mod hostile_text;
 mod invitations;
 mod keyed;
-mod kills;
+pub(crate) mod kills;
 mod lost_commits;
 mod matrix;
 mod pgbouncer;
@@ -41,6 +41,7 @@ async fn accounts() -> Result<()> {
     a_refresh_token_is_used_once(&api).await?;
     a_lost_response_of_a_refresh_is_repeated(&api).await?;
     concurrent_refreshes_of_one_token_have_one_successor(&api).await?;
+    a_login_ends_when_it_was_long_enough(&stack, &api).await?;
     a_logout_ends_one_login_or_all(&api).await?;
     a_new_password_ends_all_logins(&api).await?;
     a_session_belongs_to_its_user(&api).await?;
@@ -249,6 +250,28 @@ async fn concurrent_refreshes_of_one_token_have_one_successor(api: &Api) -> Resu
     let next: Vec<_> = all.iter().map(|response| response.json::<Tokens>().refresh_token).collect();
     assert!(next.iter().all(|token| *token == next[0]), "one successor");
     assert_eq!(refresh(api, &next[0]).await?.status, 200);
+    Ok(())
+}
+
+/// 30 days without a refresh, and 90 days in all.
+async fn a_login_ends_when_it_was_long_enough(stack: &Stack, api: &Api) -> Result<()> {
+    let database = database(stack).await?;
+    register(api, "lasting").await?;
+    for (last_refresh, login, ends) in [(29, 89, false), (31, 89, true), (29, 91, true)] {
+        let token = tokens(api, "lasting").await?.refresh_token;
+        let older = format!(
+            "UPDATE logins SET created_at = now() - interval '{login} days', \
+             expires_at = expires_at - interval '{last_refresh} days' \
+             WHERE user_id = 'lasting' AND ended_at IS NULL AND created_at > now() - interval '1 day'"
+        );
+        assert_eq!(database.execute(&older, &[]).await?, 1);
+        let response = refresh(api, &token).await?;
+        if ends {
+            response.problem(ErrorCode::InvalidRefreshToken);
+        } else {
+            assert_eq!(response.status, 200, "{response}");
+        }
+    }
     Ok(())
 }
 

@@ -4,6 +4,7 @@ use anyhow::{Context, Result};
 use local_stack::Stack;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
+use service_kit::tls::install_provider;
 
 use crate::response::Response;
 
@@ -37,8 +38,8 @@ impl Api {
         let file = variable("TANDEM_CACERT")?;
         let pem = std::fs::read(&file).with_context(|| format!("cannot read {file}"))?;
         let authority = reqwest::Certificate::from_pem(&pem)?;
-        // Process-wide. A stack installs it when it starts, but this test may start none.
-        let _installed = rustls::crypto::ring::default_provider().install_default();
+        // A stack does so when it starts, but this test may start none.
+        install_provider();
         let client = Client::builder().tls_certs_only([authority]).no_proxy().build()?;
         Ok(Self { client, base: variable("TANDEM_TARGET")? })
     }
@@ -55,10 +56,7 @@ impl Api {
 
     /// A client of an instance's own port, without the gateway.
     pub(crate) fn on_instance(stack: &Stack, name: &str) -> Result<Self> {
-        Ok(Self {
-            client: stack.client()?.build()?,
-            base: format!("http://{}", stack.addr_of(name)?),
-        })
+        Ok(Self { client: stack.client()?.build()?, base: stack.url_of(name)? })
     }
 
     pub(crate) fn request(&self, method: Method, path: &str) -> RequestBuilder {

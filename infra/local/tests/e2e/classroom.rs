@@ -104,7 +104,11 @@ async fn the_page_needs_no_code(stack: &Stack) -> Result<()> {
     let phone = Phone::at(stack, 2)?;
     let page = Response::to(phone.request(Method::GET, "/class")).await?;
     let html = String::from_utf8(page.body.clone())?;
-    assert_eq!((page.status, page.header("content-type")), (200, Some("text/html")), "{page}");
+    assert_eq!(
+        (page.status, page.header("content-type")),
+        (200, Some("text/html; charset=utf-8")),
+        "{page}"
+    );
     let policy = page.header("content-security-policy").context("a policy")?;
     assert!(policy.contains("script-src 'self'") && !policy.contains("unsafe"), "{policy}");
     assert_eq!(page.header("strict-transport-security"), None, "{page}");

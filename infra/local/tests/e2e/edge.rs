@@ -9,7 +9,7 @@ use local_stack::Stack;
 use proto_contracts::error::{self, Site};
 use proto_contracts::{ErrorCode, headers};
 use reqwest::header::{
-    ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, LOCATION, VARY,
+    ACCEPT, ACCEPT_ENCODING, CACHE_CONTROL, CONTENT_ENCODING, ETAG, IF_NONE_MATCH, LOCATION, VARY,
     WWW_AUTHENTICATE,
 };
 use reqwest::{Method, Version};
@@ -21,6 +21,7 @@ use crate::small_stack;
 
 const PRODUCTS: &str = "/api/v1/stateless/products";
 const INFO: &str = "/api/v1/stateless/info";
+const HTML: &str = "text/html; charset=utf-8";
 
 #[tokio::test]
 async fn the_edge_has_all_its_features() -> Result<()> {
@@ -35,6 +36,7 @@ async fn the_edge_has_all_its_features() -> Result<()> {
     only_products_are_cached(&api).await?;
     a_matching_etag_gets_304(&api).await?;
     its_own_errors_are_problem_documents(&api).await?;
+    browsers_get_a_page(&stack, &api).await?;
     every_error_has_a_page(&api).await?;
     metrics_need_a_password(&stack, &api).await?;
     stack.shutdown().await;
@@ -153,6 +155,9 @@ async fn static_files_are_cached_for_a_year(api: &Api) -> Result<()> {
         assert_eq!(response.status, 200, "{file}");
         let cached = Some("public, max-age=31536000, immutable");
         assert_eq!(response.header(CACHE_CONTROL.as_str()), cached, "{file}");
+        let has_charset =
+            response.header("content-type").is_some_and(|kind| kind.ends_with("; charset=utf-8"));
+        assert!(has_charset, "{file}: {:?}", response.headers);
         if response.body.len() > 1024 {
             assert_eq!(response.header(CONTENT_ENCODING.as_str()), Some("gzip"), "{file}");
         }
@@ -237,10 +242,57 @@ async fn its_own_errors_are_problem_documents(api: &Api) -> Result<()> {
     Ok(())
 }
 
+/// As Firefox and Chromium send it when a person opens an address.
+const OF_BROWSERS: &str = "text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8";
+
+/// For an error of Nginx's own; everybody else gets the problem document.
+async fn browsers_get_a_page(stack: &Stack, api: &Api) -> Result<()> {
+    let plain = format!("http://127.0.0.1:{}/", stack.ports().https);
+    let get = |path: &str, accept: &str| api.request(Method::GET, path).header(ACCEPT, accept);
+    let cases = [
+        (get("/static/none", OF_BROWSERS), ErrorCode::NotFound),
+        (get("/stats", "text/html"), ErrorCode::NotFound),
+        (get("/%3Cscript%3E", "TEXT/HTML; q=0.9"), ErrorCode::NotFound),
+        (get("/metrics", OF_BROWSERS), ErrorCode::Unauthorized),
+        (stack.client()?.build()?.get(plain).header(ACCEPT, OF_BROWSERS), ErrorCode::BadRequest),
+        (
+            api.request(Method::POST, "/robots.txt").header(ACCEPT, OF_BROWSERS),
+            ErrorCode::MethodNotAllowed,
+        ),
+    ];
+    for (request, code) in cases {
+        let page = Response::to(request).await?;
+        assert_eq!(page.status, code.status(), "{page}");
+        assert_eq!(page.header("content-type"), Some(HTML), "{page}");
+        assert_eq!(page.header(CACHE_CONTROL.as_str()), Some("no-store"), "{page}");
+        assert_eq!(page.header(VARY.as_str()), Some("Accept"), "{page}");
+        let policy = page.header("content-security-policy").context("no policy")?;
+        assert!(policy.contains("style-src 'self'") && !policy.contains("script-src"), "{policy}");
+        let id = page.request_id().to_string();
+        let text = String::from_utf8(page.body)?;
+        for part in [code.title(), code.as_str(), &code.page_path(), &id] {
+            assert!(text.contains(part), "{part} is missing in {text}");
+        }
+        assert!(!text.contains("<script"), "{text}");
+    }
+    for accept in
+        ["*/*", "", "application/json, text/html", "text/html;q=0", "text/html; q=0.000, */*"]
+    {
+        let response = Response::to(get("/static/none", accept)).await?;
+        response.problem(ErrorCode::NotFound);
+        assert_eq!(response.header(VARY.as_str()), Some("Accept"), "{response}");
+    }
+    // What an API responds with is the same for everybody.
+    Response::to(get("/api/v1/none", OF_BROWSERS)).await?.problem(ErrorCode::NotFound);
+    let keys = Response::to(get("/.well-known/jwks.json", OF_BROWSERS)).await?;
+    assert_eq!(keys.status, 200, "{keys}");
+    Ok(())
+}
+
 async fn every_error_has_a_page(api: &Api) -> Result<()> {
     for &code in ErrorCode::ALL {
         let page = api.get(&code.page_path()).await?;
-        assert_eq!((page.status, page.header("content-type")), (200, Some("text/html")), "{code}");
+        assert_eq!((page.status, page.header("content-type")), (200, Some(HTML)), "{code}");
         assert_eq!(page.header(CACHE_CONTROL.as_str()), Some("no-cache"), "{code}");
         assert_eq!(String::from_utf8(page.body)?, error::page(code, Site::Edge), "{code}");
     }

@@ -30,7 +30,7 @@ const PER_REQUEST: [&str; 5] = [
 
 #[tokio::test]
 async fn cache_hits_are_correct() -> Result<()> {
-    let stack = small_stack().stateful(1).with_nginx().start().await?;
+    let stack = small_stack().without_tls().stateful(1).with_nginx().start().await?;
     stack.stop("gateway").await?;
     let upstream = Upstream::start(stack.ports().gateway)?;
     let api = Api::through_nginx(&stack)?;

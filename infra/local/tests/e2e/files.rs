@@ -23,7 +23,7 @@ mod hostile_names;
 mod memory;
 mod quotas;
 mod s3;
-mod s3_server;
+pub(crate) mod s3_server;
 
 const FILES: &str = "/api/v1/files";
 
@@ -34,16 +34,24 @@ fn stack_with_short_leases() -> Plan {
 
 /// A user of the API.
 #[derive(Clone)]
-struct User {
+pub(crate) struct User {
     api: Api,
+    name: String,
     token: String,
 }
 
 impl User {
     /// A new one.
-    async fn new(api: &Api, name: &str) -> Result<Self> {
+    pub(crate) async fn new(api: &Api, name: &str) -> Result<Self> {
         register(api, name).await?;
-        Ok(Self { api: api.clone(), token: tokens(api, name).await?.access_token })
+        let user = Self { api: api.clone(), name: name.to_owned(), token: String::new() };
+        user.logged_in_again().await
+    }
+
+    /// The same with a new token: one lasts a quarter of an hour.
+    pub(crate) async fn logged_in_again(&self) -> Result<Self> {
+        let token = tokens(&self.api, &self.name).await?.access_token;
+        Ok(Self { token, ..self.clone() })
     }
 
     fn request(&self, method: Method, path: &str) -> RequestBuilder {
@@ -58,7 +66,11 @@ impl User {
     }
 
     /// The same; anything but 201 is an error.
-    async fn upload(&self, name: &str, content: impl Into<reqwest::Body>) -> Result<File> {
+    pub(crate) async fn upload(
+        &self,
+        name: &str,
+        content: impl Into<reqwest::Body>,
+    ) -> Result<File> {
         let response = self.send(name, content).await?;
         ensure!(response.status == 201, "{response}");
         Ok(response.json())
@@ -72,7 +84,11 @@ impl User {
     }
 
     /// The content, or a part of it.
-    async fn content(&self, id: &str, headers: &[(HeaderName, &str)]) -> Result<Response> {
+    pub(crate) async fn content(
+        &self,
+        id: &str,
+        headers: &[(HeaderName, &str)],
+    ) -> Result<Response> {
         let path = format!("/{id}/content");
         let headers =
             headers.iter().map(|(name, value)| Ok((name.clone(), HeaderValue::from_str(value)?)));
@@ -84,7 +100,7 @@ impl User {
         Response::to(self.request(Method::GET, path)).await
     }
 
-    async fn delete(&self, id: &str) -> Result<Response> {
+    pub(crate) async fn delete(&self, id: &str) -> Result<Response> {
         Response::to(self.request(Method::DELETE, &format!("/{id}"))).await
     }
 
@@ -100,12 +116,12 @@ impl User {
     }
 }
 
-fn sha256(content: &[u8]) -> String {
+pub(crate) fn sha256(content: &[u8]) -> String {
     Sha256::digest(content).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Content without repetitions.
-fn bytes(length: usize) -> Vec<u8> {
+pub(crate) fn bytes(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
         state ^= state << 13;
@@ -119,7 +135,7 @@ fn bytes(length: usize) -> Vec<u8> {
 }
 
 /// Every file below a folder.
-fn stored(folder: &Path) -> Result<BTreeSet<String>> {
+pub(crate) fn stored(folder: &Path) -> Result<BTreeSet<String>> {
     let mut found = BTreeSet::new();
     let mut folders = vec![folder.to_owned()];
     while let Some(folder) = folders.pop() {

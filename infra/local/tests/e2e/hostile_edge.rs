@@ -69,7 +69,8 @@ impl Target for Edge {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_malformed_request_affects_no_other_at_the_edge() -> Result<()> {
-    let stack = small_stack().stateful(1).lenient_gateway().with_nginx().start().await?;
+    let stack =
+        small_stack().without_tls().stateful(1).lenient_gateway().with_nginx().start().await?;
     let recorder = Arc::<Recorder>::default();
     let control = stack.control();
     control.add(PoolName::Stateless, recorder.instance(NAME).await).await?;

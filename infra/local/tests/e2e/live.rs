@@ -215,8 +215,8 @@ async fn a_client_whose_instance_is_stopped_resumes_without_a_gap() -> Result<()
 
 /// The instance's metric of live connections.
 async fn live_connections(stack: &Stack, instance: &str) -> Result<u64> {
-    let text =
-        reqwest::get(format!("http://{}/metrics", stack.addr_of(instance)?)).await?.text().await?;
+    let metrics = Api::on_instance(stack, instance)?.get("/metrics").await?;
+    let text = String::from_utf8_lossy(&metrics.body).into_owned();
     let open = text.lines().filter(|line| line.starts_with("stateful_live_connections{"));
     open.map(|line| Ok(line.rsplit(' ').next().context("a value")?.parse::<f64>()? as u64)).sum()
 }

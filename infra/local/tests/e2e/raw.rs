@@ -17,7 +17,7 @@ use crate::response::Response;
 /// The listener that receives the bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Listener {
-    /// The gateway's plain port.
+    /// The gateway's port, in TLS if it has that.
     Gateway,
     /// Nginx's TLS port, in TLS.
     Nginx,
@@ -30,11 +30,11 @@ pub(crate) enum Listener {
 /// Sends the bytes on a new connection and reads until the server closes it. It must close after
 /// the request: on an error, or by `Connection: close`.
 pub(crate) async fn exchange(stack: &Stack, listener: Listener, bytes: &[u8]) -> Result<Response> {
-    let component = if listener == Listener::Gateway { "gateway" } else { "nginx" };
     let exchanged = async {
         match listener {
-            Listener::Gateway | Listener::NginxPlaintext => {
-                send_and_read(TcpStream::connect(stack.addr_of(component)?).await?, bytes).await
+            Listener::Gateway => send_and_read(gateway(stack).await?, bytes).await,
+            Listener::NginxPlaintext => {
+                send_and_read(TcpStream::connect(stack.addr_of("nginx")?).await?, bytes).await
             }
             Listener::NginxRedirect => {
                 send_and_read(TcpStream::connect(("127.0.0.1", stack.ports().http)).await?, bytes)
@@ -47,6 +47,20 @@ pub(crate) async fn exchange(stack: &Stack, listener: Listener, bytes: &[u8]) ->
     let response =
         tokio::time::timeout(timeout, exchanged).await.context("the connection stays open")??;
     parse(&response)
+}
+
+/// A connection, with or without TLS.
+pub(crate) trait Duplex: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> Duplex for T {}
+
+/// A connection to the gateway, in TLS if it has that.
+pub(crate) async fn gateway(stack: &Stack) -> Result<Box<dyn Duplex>> {
+    let stream = TcpStream::connect(stack.addr_of("gateway")?).await?;
+    if stack.urls().gateway.starts_with("http:") {
+        return Ok(Box::new(stream));
+    }
+    Ok(Box::new(connector(stack)?.connect(ServerName::try_from("127.0.0.1")?, stream).await?))
 }
 
 /// A connection to Nginx, in TLS.

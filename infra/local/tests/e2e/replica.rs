@@ -142,7 +142,7 @@ impl Replicated {
     }
 }
 
-async fn standby(stack: &Stack) -> Result<Client> {
+pub(crate) async fn standby(stack: &Stack) -> Result<Client> {
     let url = stack.replica_url();
     let (client, connection) =
         tokio_postgres::connect(url.expose_secret(), tokio_postgres::NoTls).await?;
@@ -151,19 +151,19 @@ async fn standby(stack: &Stack) -> Result<Client> {
 }
 
 /// Another price each time.
-fn next_price() -> String {
+pub(crate) fn next_price() -> String {
     static NEXT: AtomicUsize = AtomicUsize::new(0);
     let cents = NEXT.fetch_add(1, Ordering::Relaxed);
     format!("{}.{:02}", cents / 100, cents % 100)
 }
 
-async fn list(api: &Api, query: &str) -> Result<ProductPage> {
+pub(crate) async fn list(api: &Api, query: &str) -> Result<ProductPage> {
     let response = api.get(&format!("{PRODUCTS}?{query}")).await?;
     ensure!(response.status == 200, "{response}");
     Ok(response.json())
 }
 
-fn served(read: &str, source: &str) -> String {
+pub(crate) fn served(read: &str, source: &str) -> String {
     format!("database_reads_total{{read=\"{read}\",source=\"{source}\"}}")
 }
 
@@ -172,7 +172,7 @@ fn fallback(read: &str, reason: &str) -> String {
 }
 
 /// A value of the instance's metrics.
-async fn count(api: &Api, metric: &str) -> Result<f64> {
+pub(crate) async fn count(api: &Api, metric: &str) -> Result<f64> {
     let text = Response::to(api.request(Method::GET, "/metrics")).await?.body;
     let text = String::from_utf8_lossy(text.as_ref()).into_owned();
     let line = text.lines().find_map(|line| line.strip_prefix(metric));

@@ -15,6 +15,18 @@ const STEP: Duration = Duration::from_millis(20);
 /// An attempt's error, at once, or a timeout.
 pub(crate) async fn until<T, F: Future<Output = Result<Option<T>>>>(
     what: &str,
+    attempt: impl FnMut() -> F,
+) -> Result<T> {
+    until_within(TIMEOUT, what, attempt).await
+}
+
+/// The same with another bound.
+///
+/// # Errors
+/// An attempt's error, at once, or a timeout.
+pub(crate) async fn until_within<T, F: Future<Output = Result<Option<T>>>>(
+    timeout: Duration,
+    what: &str,
     mut attempt: impl FnMut() -> F,
 ) -> Result<T> {
     let begin = Instant::now();
@@ -22,8 +34,8 @@ pub(crate) async fn until<T, F: Future<Output = Result<Option<T>>>>(
         if let Some(value) = attempt().await? {
             return Ok(value);
         }
-        if begin.elapsed() > TIMEOUT {
-            bail!("{what}: not within {} s", TIMEOUT.as_secs());
+        if begin.elapsed() > timeout {
+            bail!("{what}: not within {} s", timeout.as_secs());
         }
         tokio::time::sleep(STEP).await;
     }

@@ -1,7 +1,8 @@
 //! Modules are in layers: a module imports only from layers below its own, no files import each
 //! other, and files are short. The table of layers is in `docs/ARCHITECTURE.md`; a test per crate
-//! checks the sources against it.
+//! checks the sources against it. What they include must be in the build of the images, too.
 
+mod images;
 mod imports;
 mod rules;
 mod tokens;
@@ -82,4 +83,13 @@ fn stateful_svc_keeps_its_layers() -> Result<()> {
 #[test]
 fn stateless_svc_keeps_its_layers() -> Result<()> {
     check("stateless-svc", "services/stateless-svc")
+}
+
+#[test]
+fn what_programs_include_is_in_the_build_of_the_images() -> Result<()> {
+    let faults = images::faults(&root()?)?;
+    assert!(faults.is_empty(), "{}", faults.join("\n"));
+    let text = "a(include_str!(\"../../x.sh\")); #[cfg(test)] include_str!(\"y\")";
+    assert_eq!(images::included(text), ["../../x.sh"]);
+    Ok(())
 }

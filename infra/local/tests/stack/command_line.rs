@@ -14,6 +14,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use proto_contracts::Role;
 use proto_contracts::accounts::{Tokens, User};
+use service_kit::tls::install_provider;
 
 /// Limit for processes to disappear.
 const TIMEOUT: Duration = Duration::from_secs(15);
@@ -321,8 +322,7 @@ async fn an_edit_survives_an_upgrade_and_a_stream_gets_a_last_event() -> Result<
 fn client_with_ca(installation: &Installation) -> Result<reqwest::Client> {
     let authority =
         reqwest::Certificate::from_pem(&fs::read(installation.state().join("tls/ca.pem"))?)?;
-    // Process-wide; another test may have installed it.
-    let _installed = rustls::crypto::ring::default_provider().install_default();
+    install_provider();
     Ok(reqwest::Client::builder().tls_certs_only([authority]).no_proxy().build()?)
 }
 

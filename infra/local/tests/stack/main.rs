@@ -7,6 +7,7 @@ mod data;
 mod driver;
 mod full_disk;
 mod lab;
+mod lessons;
 mod monitoring;
 mod rolls;
 mod texts;

@@ -7,7 +7,7 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use local_stack::{Classroom, Stack};
+use local_stack::{Builds, Classroom, FreeOffset, Stack};
 use tokio::process::Command;
 
 /// Upgrades the gateway whenever a test writes the file `upgrade`, and then removes it.
@@ -19,6 +19,41 @@ async fn upgrade_on_request(stack: &Stack) -> Result<()> {
             std::fs::remove_file(&wish)?;
         }
         tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// A system as `make up` starts it, with an agent: what lessons run on. It ends with the test.
+struct Installation {
+    state: tempfile::TempDir,
+    /// Reserved as long as it runs.
+    ports: FreeOffset,
+}
+
+impl Installation {
+    fn up() -> Result<Self> {
+        let state = tempfile::Builder::new().prefix("tandem-ui-").tempdir()?;
+        let installation = Self { state, ports: FreeOffset::find()? };
+        let offset = format!("--port-offset={}", installation.ports.get());
+        installation.run(&["up", "--stateless=2", "--stateful=2", "--driver", &offset])?;
+        Ok(installation)
+    }
+
+    fn run(&self, args: &[&str]) -> Result<()> {
+        let program = Builds::beside_current_exe()?.binary("local-stack")?;
+        let mut command = std::process::Command::new(program);
+        let output = command.arg("--state").arg(self.state.path()).args(args).output()?;
+        ensure!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
+        Ok(())
+    }
+
+    fn control(&self) -> String {
+        format!("http://127.0.0.1:{}", 8001 + self.ports.get())
+    }
+}
+
+impl Drop for Installation {
+    fn drop(&mut self) {
+        let _ended = self.run(&["down"]);
     }
 }
 
@@ -38,6 +73,7 @@ async fn pages_work_in_a_browser() -> Result<()> {
         })
         .start()
         .await?;
+    let installation = tokio::task::spawn_blocking(Installation::up).await??;
     let urls = stack.urls();
     // For work on one page: the tests whose names have this.
     let only = std::env::var("UI_ONLY").map(|name| format!("--test-name-pattern={name}"));
@@ -52,6 +88,8 @@ async fn pages_work_in_a_browser() -> Result<()> {
         .env("TANDEM_GATEWAY", urls.gateway)
         .env("TANDEM_VICTIM", stack.pid_of("stateful-2")?.to_string())
         .env("TANDEM_STATE", stack.state_dir())
+        .env("TANDEM_LESSONS", installation.control())
+        .env("TANDEM_LESSONS_STATE", installation.state.path())
         .env("UI_SCREENSHOTS", repository.join("target/ui"))
         .current_dir(&repository)
         .stdin(Stdio::null())

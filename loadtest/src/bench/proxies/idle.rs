@@ -16,7 +16,7 @@ use super::responses::Responses;
 use super::running::{PROXY, Running, start_all};
 use super::setup::{SPARE_CONNECTIONS, Setup};
 use crate::bench::contender::Contender;
-use crate::bench::cost::{Processes, resident_bytes};
+use crate::bench::cost::{Costed, Processes, resident_bytes};
 use crate::bench::descriptors;
 use crate::bench::plan::BenchPlan;
 use crate::bench::report::{Bound, IdleClients, Ratio, Section, Spread};
@@ -109,9 +109,9 @@ async fn turn(
 ) -> Result<()> {
     let pids = proxy.pids()?;
     let processes = Processes::of_groups(vec![
-        (PROXY, pids.clone()),
-        ("origins", vec![proxy.origins.pid()]),
-        ("loadtest", vec![std::process::id()]),
+        (PROXY, Costed::alone(pids.iter().copied())),
+        ("origins", Costed::alone([proxy.origins.pid()])),
+        ("loadtest", Costed::alone([std::process::id()])),
     ]);
     let resident = || pids.iter().map(|&pid| resident_bytes(pid)).sum::<Result<u64>>();
     proxy.access_log.begin()?;

@@ -6,8 +6,9 @@ use anyhow::Result;
 use proto_contracts::PoolName;
 use proto_contracts::control::Strategy;
 
+use crate::lesson::catalogue::{Lesson, needs};
 use crate::lesson::finding::Finding;
-use crate::lesson::school::{Needs, Options, School};
+use crate::lesson::school::{Options, School};
 use crate::lesson::visitor::Visitor;
 
 /// Clients with a cookie jar, and as many without.
@@ -23,7 +24,7 @@ struct Kept {
 }
 
 pub(super) async fn run(school: &mut School, options: Options) -> Result<Vec<Finding>> {
-    let room = school.room(Needs::default()).await?;
+    let room = school.room(needs(Lesson::Cookie)).await?;
     let strategy = if options.falsify { Strategy::RoundRobin } else { Strategy::Sticky };
     room.set_strategy(PoolName::Stateful, strategy).await?;
     let instances = room.instances(PoolName::Stateful).await?.len();

@@ -6,9 +6,10 @@ use proto_contracts::PoolName;
 use proto_contracts::agent::Action;
 use proto_contracts::control::Strategy;
 
+use crate::lesson::catalogue::{Lesson, Needs, needs};
 use crate::lesson::finding::Finding;
 use crate::lesson::lessons::sessions::{self, Reads};
-use crate::lesson::school::{Needs, Options, School};
+use crate::lesson::school::{Options, School};
 
 const SESSIONS: usize = 160;
 const STORES: [Store; 3] = [Store::Memory, Store::Redis, Store::Hybrid];
@@ -23,7 +24,7 @@ struct Crash {
 pub(super) async fn run(school: &mut School, options: Options) -> Result<Vec<Finding>> {
     let mut crashes = Vec::new();
     for store in STORES {
-        let needs = Needs { store: Some(store), own: true, patient: false };
+        let needs = Needs { store: Some(store), ..needs(Lesson::Crash) };
         let room = school.room(needs).await?;
         room.set_strategy(PoolName::Stateful, Strategy::Sticky).await?;
         let instances = room.instances(PoolName::Stateful).await?;

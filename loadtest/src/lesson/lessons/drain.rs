@@ -1,14 +1,14 @@
 //! Lesson 8. Made false by killing the instance instead of draining it.
 
 use anyhow::{Context as _, Result};
-use local_stack::Store;
 use proto_contracts::PoolName;
 use proto_contracts::agent::Action;
 use proto_contracts::control::Strategy;
 
+use crate::lesson::catalogue::{Lesson, needs};
 use crate::lesson::finding::Finding;
 use crate::lesson::lessons::sessions::{self, Reads};
-use crate::lesson::school::{Needs, Options, School};
+use crate::lesson::school::{Options, School};
 
 const SESSIONS: usize = 120;
 /// Far longer than the lesson takes.
@@ -23,8 +23,7 @@ struct Leaving {
 }
 
 pub(super) async fn run(school: &mut School, options: Options) -> Result<Vec<Finding>> {
-    let needs = Needs { store: Some(Store::Memory), own: true, patient: false };
-    let room = school.room(needs).await?;
+    let room = school.room(needs(Lesson::Drain)).await?;
     room.set_strategy(PoolName::Stateful, Strategy::Sticky).await?;
     let names = room.instances(PoolName::Stateful).await?;
     let leaving = names.first().context("an instance")?;

@@ -7,9 +7,10 @@ use proto_contracts::agent::Action;
 use proto_contracts::control::Strategy;
 use proto_contracts::{PoolName, Verdict};
 
+use crate::lesson::catalogue::{Lesson, needs};
 use crate::lesson::finding::Finding;
 use crate::lesson::room::Room;
-use crate::lesson::school::{Needs, Options, School};
+use crate::lesson::school::{Options, School};
 use crate::lesson::visitor::{Visit, Visitor};
 
 /// Below the floor of the bound, 64.
@@ -35,8 +36,10 @@ struct Crowd {
 
 pub(super) async fn run(school: &mut School, options: Options) -> Result<Vec<Finding>> {
     // Without shared sessions there is no bound.
-    let store = if options.falsify { Store::Memory } else { Store::Hybrid };
-    let needs = Needs { store: Some(store), own: true, patient: true };
+    let mut needs = needs(Lesson::HotKey);
+    if options.falsify {
+        needs.store = Some(Store::Memory);
+    }
     let room = school.room(needs).await?;
     room.set_strategy(PoolName::Stateful, Strategy::Sticky).await?;
     let instances = room.instances(PoolName::Stateful).await?;

@@ -1,14 +1,14 @@
 //! Lesson 3. Made false by leaving sticky routing on.
 
 use anyhow::Result;
-use local_stack::Store;
 use proto_contracts::PoolName;
 use proto_contracts::control::Strategy;
 
+use crate::lesson::catalogue::{Lesson, needs};
 use crate::lesson::finding::Finding;
 use crate::lesson::lessons::sessions::{Reads, read};
 use crate::lesson::room::Room;
-use crate::lesson::school::{Needs, Options, School};
+use crate::lesson::school::{Options, School};
 use crate::lesson::visitor::Visitor;
 
 const SESSIONS: usize = 60;
@@ -16,8 +16,7 @@ const SESSIONS: usize = 60;
 const READS: usize = 3;
 
 pub(super) async fn run(school: &mut School, options: Options) -> Result<Vec<Finding>> {
-    let needs = Needs { store: Some(Store::Memory), ..Needs::default() };
-    let room = school.room(needs).await?;
+    let room = school.room(needs(Lesson::Memory)).await?;
     room.set_strategy(PoolName::Stateful, Strategy::Sticky).await?;
     let instances = room.instances(PoolName::Stateful).await?.len();
     let mut visitors = room.visitors(options.sample(SESSIONS)).await?;

@@ -6,9 +6,10 @@ use anyhow::{Result, ensure};
 use proto_contracts::PoolName;
 use proto_contracts::control::Strategy;
 
+use crate::lesson::catalogue::{Lesson, needs};
 use crate::lesson::finding::Finding;
 use crate::lesson::room::Room;
-use crate::lesson::school::{Needs, Options, School};
+use crate::lesson::school::{Options, School};
 
 /// Clients behind the NAT. With their two requests each they stay below the gateway's limit of 100
 /// at once from one address, which a class meets, too.
@@ -26,7 +27,7 @@ struct Class {
 }
 
 pub(super) async fn run(school: &mut School, options: Options) -> Result<Vec<Finding>> {
-    let room = school.room(Needs { own: true, ..Needs::default() }).await?;
+    let room = school.room(needs(Lesson::Nat)).await?;
     let instances = room.instances(PoolName::Stateful).await?.len();
     let by_address = if options.falsify { Strategy::Sticky } else { Strategy::IpHash };
     let by_address = class(room, by_address).await?;

@@ -3,12 +3,12 @@
 use std::time::Instant;
 
 use anyhow::{Result, ensure};
-use local_stack::Store;
 use proto_contracts::PoolName;
 use proto_contracts::control::Strategy;
 
+use crate::lesson::catalogue::{Lesson, needs};
 use crate::lesson::finding::{Finding, Unit};
-use crate::lesson::school::{Needs, Options, School};
+use crate::lesson::school::{Options, School};
 use crate::lesson::visitor::Visitor;
 
 const SESSIONS: usize = 30;
@@ -28,7 +28,7 @@ struct Sources {
 }
 
 pub(super) async fn run(school: &mut School, options: Options) -> Result<Vec<Finding>> {
-    let room = school.room(Needs { store: Some(Store::Hybrid), ..Needs::default() }).await?;
+    let room = school.room(needs(Lesson::Reads)).await?;
     let mut visitors = room.visitors(options.sample(SESSIONS)).await?;
     let at_home = if options.falsify { Strategy::RoundRobin } else { Strategy::Sticky };
     room.set_strategy(PoolName::Stateful, at_home).await?;

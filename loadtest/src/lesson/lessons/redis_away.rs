@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use local_stack::Store;
 use proto_contracts::PoolName;
 use proto_contracts::agent::Action;
 use proto_contracts::control::Strategy;
 
+use crate::lesson::catalogue::{Lesson, needs};
 use crate::lesson::finding::Finding;
 use crate::lesson::lessons::sessions::{self, Reads};
-use crate::lesson::school::{Needs, Options, School};
+use crate::lesson::school::{Options, School};
 use crate::lesson::visitor::Visitor;
 
 const SESSIONS: usize = 20;
@@ -36,8 +36,7 @@ struct Away {
 }
 
 pub(super) async fn run(school: &mut School, options: Options) -> Result<Vec<Finding>> {
-    let needs = Needs { store: Some(Store::Hybrid), own: true, patient: false };
-    let room = school.room(needs).await?;
+    let room = school.room(needs(Lesson::RedisAway)).await?;
     room.set_strategy(PoolName::Stateful, Strategy::Sticky).await?;
     let mut visitors = room.visitors(options.sample(SESSIONS)).await?;
     // Makes them hot.

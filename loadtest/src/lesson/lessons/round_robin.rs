@@ -6,15 +6,16 @@ use anyhow::Result;
 use proto_contracts::PoolName;
 use proto_contracts::control::Strategy;
 
+use crate::lesson::catalogue::{Lesson, Needs, needs};
 use crate::lesson::finding::Finding;
-use crate::lesson::school::{Needs, Options, School};
+use crate::lesson::school::{Options, School};
 
 /// Requests per instance.
 const REQUESTS: usize = 200;
 
 pub(super) async fn run(school: &mut School, options: Options) -> Result<Vec<Finding>> {
     // Only the lab of a system of ours is certain to be open.
-    let room = school.room(Needs { own: options.falsify, ..Needs::default() }).await?;
+    let room = school.room(Needs { own: options.falsify, ..needs(Lesson::RoundRobin) }).await?;
     let strategy = if options.falsify { Strategy::IpHash } else { Strategy::RoundRobin };
     room.set_strategy(PoolName::Stateless, strategy).await?;
     let instances = room.instances(PoolName::Stateless).await?;

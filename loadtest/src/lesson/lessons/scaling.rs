@@ -4,9 +4,10 @@ use anyhow::{Context as _, Result, ensure};
 use proto_contracts::PoolName;
 use proto_contracts::control::Strategy;
 
+use crate::lesson::catalogue::{Lesson, needs};
 use crate::lesson::finding::Finding;
 use crate::lesson::hashing::{POINTS, Ring, modulo};
-use crate::lesson::school::{Needs, Options, School};
+use crate::lesson::school::{Options, School};
 
 const SESSIONS: usize = 400;
 
@@ -18,7 +19,7 @@ struct Moved {
 }
 
 pub(super) async fn run(school: &mut School, options: Options) -> Result<Vec<Finding>> {
-    let room = school.room(Needs::default()).await?;
+    let room = school.room(needs(Lesson::Scaling)).await?;
     let strategy = if options.falsify { Strategy::RoundRobin } else { Strategy::Sticky };
     room.set_strategy(PoolName::Stateful, strategy).await?;
     let instances = room.instances(PoolName::Stateful).await?;

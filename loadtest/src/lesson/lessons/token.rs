@@ -3,14 +3,14 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, ensure};
-use local_stack::Store;
 use proto_contracts::PoolName;
 use proto_contracts::agent::Action;
 use proto_contracts::control::Strategy;
 
+use crate::lesson::catalogue::{Lesson, needs};
 use crate::lesson::finding::{Finding, Unit};
 use crate::lesson::room::Room;
-use crate::lesson::school::{Needs, Options, School};
+use crate::lesson::school::{Options, School};
 use crate::lesson::user::User;
 use crate::lesson::visitor::{Visit, Visitor};
 
@@ -40,7 +40,7 @@ struct Tokens {
 }
 
 pub(super) async fn run(school: &mut School, options: Options) -> Result<Vec<Finding>> {
-    let room = school.room(Needs { store: Some(Store::Redis), own: true, patient: false }).await?;
+    let room = school.room(needs(Lesson::Token)).await?;
     room.set_strategy(PoolName::Stateful, Strategy::Sticky).await?;
     let requests = options.sample(REQUESTS);
     let user = User::register(room.visitor()).await?;

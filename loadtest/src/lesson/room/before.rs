@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, bail};
 use local_stack::Control;
 use proto_contracts::PoolName;
-use proto_contracts::agent::{Action, ComponentState};
+use proto_contracts::agent::{Action, ComponentState, ComponentStatus};
 use proto_contracts::control::{InstanceState, Pool, Strategy};
+use serde::{Deserialize, Serialize};
 
 use super::system::System;
 
@@ -15,15 +16,17 @@ use super::system::System;
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// Interval between two looks.
 const STEP: Duration = Duration::from_millis(50);
+/// Components that no lesson changes. The driver may be stopped while it runs one.
+const OTHERS: [&str; 2] = ["driver", "prometheus"];
 
 /// What lessons may change.
-#[derive(Debug)]
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Before {
     pub(crate) pools: BTreeMap<PoolName, PoolBefore>,
     components: BTreeMap<String, ComponentState>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct PoolBefore {
     strategy: Strategy,
     /// States by name.
@@ -61,7 +64,8 @@ const fn is_drained(state: InstanceState) -> bool {
 impl Before {
     pub(crate) async fn of(system: &System, control: &Control) -> Result<Self> {
         let pools = control.pools().await?;
-        let components = system.components().await?.into_iter();
+        let is_ours = |part: &ComponentStatus| !OTHERS.contains(&part.name.as_str());
+        let components = system.components().await?.into_iter().filter(is_ours);
         Ok(Self {
             pools: pools.iter().map(|pool| (pool.name, PoolBefore::of(pool))).collect(),
             components: components.map(|part| (part.name, part.state)).collect(),
@@ -75,21 +79,27 @@ impl Before {
         self.components == now.components && self.pools.iter().all(is_pool_again)
     }
 
-    /// Undoes every change: components that were running are started, drains ended, pools scaled and
-    /// strategies switched back. A step that fails does not prevent the others.
+    /// Undoes every change: strategies switched back, components that were running are started,
+    /// drains ended and pools scaled. A step that fails does not prevent the others. Of a system that
+    /// is being stopped, none of that outlives it.
     ///
     /// # Errors
     /// Which steps failed, or what is not as before.
     pub(crate) async fn restore(&self, system: &System, control: &Control) -> Result<()> {
+        if system.is_stopping().await {
+            return Ok(());
+        }
         let mut failures = Vec::new();
         let mut note = |outcome: Result<()>| {
             failures.extend(outcome.err().map(|error| format!("{error:#}")));
         };
+        for (name, pool) in &self.pools {
+            note(pool.switch(*name, control).await);
+        }
         note(self.start(system).await);
         for (name, pool) in &self.pools {
             note(pool.undrain(*name, control).await);
             note(pool.scale(*name, system, control).await);
-            note(pool.switch(*name, control).await);
         }
         let begin = Instant::now();
         loop {

@@ -3,7 +3,7 @@
 use anyhow::{Context as _, Result, bail};
 use local_stack::{AgentClient, Stack};
 use proto_contracts::PoolName;
-use proto_contracts::agent::{Action, ComponentStatus};
+use proto_contracts::agent::{Action, ComponentStatus, Phase};
 
 /// Commands that execute a script.
 const SCRIPTS: [&str; 4] = ["eval", "evalsha", "fcall", "fcall_ro"];
@@ -29,6 +29,16 @@ impl System {
         match self {
             Self::Scratch(stack) => Ok(stack.status()),
             Self::Running(agent) => Ok(agent.status().await?.components),
+        }
+    }
+
+    /// Whether its owner is stopping it.
+    pub(crate) async fn is_stopping(&self) -> bool {
+        match self {
+            Self::Scratch(_) => false,
+            Self::Running(agent) => {
+                agent.status().await.is_ok_and(|status| status.phase == Phase::Stopping)
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures_util::future::join_all;
 use secrecy::SecretString;
 use service_kit::redis::{RedisTarget, RedisTimeouts};
+use service_kit::tls::Trust;
 use tokio::time::sleep;
 
 use crate::redis_server::RedisServer;
@@ -12,7 +13,8 @@ use crate::redis_server::RedisServer;
 #[tokio::test]
 async fn of_connections_that_were_idle_when_redis_hangs_one_is_checked_and_no_other() {
     let server = RedisServer::start().await;
-    let target = RedisTarget::parse(&SecretString::from(server.url())).expect("a Redis URL");
+    let target = RedisTarget::parse(&SecretString::from(server.url()), &Trust::system())
+        .expect("a Redis URL");
     let pool = target.pool(RedisTimeouts::STORE).expect("a pool");
     let connections = join_all((0..8).map(|_| pool.get())).await;
     assert!(connections.iter().all(Result::is_ok));

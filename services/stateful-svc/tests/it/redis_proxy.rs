@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex};
 
 use secrecy::SecretString;
 use service_kit::redis::{RedisTarget, RedisTimeouts};
+use service_kit::tls::Trust;
 use stateful_svc::store::redis::RedisStore;
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -53,7 +54,8 @@ impl RedisProxy {
     }
 
     pub(crate) fn store(&self) -> RedisStore {
-        let target = RedisTarget::parse(&SecretString::from(self.url())).expect("a Redis URL");
+        let target = RedisTarget::parse(&SecretString::from(self.url()), &Trust::system())
+            .expect("a Redis URL");
         RedisStore::new(&target, target.pool(RedisTimeouts::STORE).expect("a pool"), LIFETIME)
     }
 

@@ -10,6 +10,7 @@ use secrecy::SecretString;
 use serde_json::Value;
 use service_kit::redis::{RedisPool, RedisTarget, RedisTimeouts};
 use service_kit::testing::{Response, raw};
+use service_kit::tls::Trust;
 use tokio::runtime;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
@@ -131,7 +132,8 @@ async fn client_id(pool: &RedisPool) -> redis::RedisResult<u64> {
 }
 
 fn pool(server: &RedisServer) -> RedisPool {
-    let target = RedisTarget::parse(&SecretString::from(server.url())).expect("a Redis URL");
+    let target = RedisTarget::parse(&SecretString::from(server.url()), &Trust::system())
+        .expect("a Redis URL");
     target.pool(RedisTimeouts::STORE).expect("a pool")
 }
 

@@ -9,6 +9,7 @@ use proto_contracts::{AffinityKey, IdempotencyKey, MessageId, SessionId};
 use secrecy::SecretString;
 use serde_json::value::RawValue;
 use service_kit::redis::{RedisTarget, RedisTimeouts};
+use service_kit::tls::Trust;
 use stateful_svc::domain::caller::{Caller, IssuedAt};
 use stateful_svc::domain::client_data::{ClientData, MergePatch};
 use stateful_svc::domain::clock::{BootClock, Clock, SteadyClock};
@@ -102,7 +103,8 @@ pub(crate) fn hybrid_store<C: SteadyClock>(
     lifetime: Lifetime,
     clock: C,
 ) -> HybridStore<C> {
-    let target = RedisTarget::parse(&SecretString::from(server.url())).expect("a Redis URL");
+    let target = RedisTarget::parse(&SecretString::from(server.url()), &Trust::system())
+        .expect("a Redis URL");
     HybridStore::new(&target, lifetime, 64 << 20, None, clock).expect("a store").0
 }
 
@@ -116,7 +118,8 @@ pub(crate) async fn holds_lease<C: SteadyClock>(store: &HybridStore<C>) {
 }
 
 pub(crate) fn redis_store(server: &RedisServer, lifetime: Lifetime) -> RedisStore {
-    let target = RedisTarget::parse(&SecretString::from(server.url())).expect("a Redis URL");
+    let target = RedisTarget::parse(&SecretString::from(server.url()), &Trust::system())
+        .expect("a Redis URL");
     RedisStore::new(&target, target.pool(RedisTimeouts::STORE).expect("a pool"), lifetime)
 }
 

@@ -249,7 +249,34 @@ mod tests {
         // Its form that is hashed is longer, or shorter.
         assert_eq!(chosen("¯¸x7!¯¸"), Err(WeakPassword::TooShort));
         assert_eq!(chosen(&"a\u{308}".repeat(100)), Err(WeakPassword::TooLong));
-        for guessable in ["password", "12345678", "adalovelace", "qwertyuiop", "aaaaaaaaaaaa"] {
+        // The most common ones, those of breaches, and what everyone knows of this user and system.
+        for guessable in [
+            "password",
+            "12345678",
+            "qwertyuiop",
+            "iloveyou",
+            "sunshine",
+            "princess",
+            "football",
+            "baseball",
+            "trustno1",
+            "superman",
+            "1q2w3e4r",
+            "Password1",
+            "p@ssw0rd",
+            "letmein1",
+            "michelle",
+            "whatever",
+            "mercedes",
+            "scorpion",
+            "marlboro",
+            "bigdaddy",
+            "aaaaaaaaaaaa",
+            "adalovelace",
+            "lovelace1",
+            "tandem01",
+            "tandemtandem",
+        ] {
             assert!(matches!(chosen(guessable), Err(WeakPassword::Guessable(_))), "{guessable}");
         }
         for good in ["correct horse battery staple", "пароль от велосипеда", "🚲🚲 zwei Räder 44"]

@@ -10,6 +10,7 @@ use proto_contracts::security_event::MEDIA_TYPE;
 use proto_contracts::{AffinityKey, Endpoint};
 use reqwest::header::CONTENT_TYPE;
 use reqwest::{Client, StatusCode, Url};
+use service_kit::tls::Trust;
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 /// When an attempt is given up. Another relay takes the row soon after that.
@@ -48,10 +49,10 @@ impl NotAccepted {
 }
 
 impl Target {
-    pub(super) fn new(gateway: &Url) -> Result<Self, reqwest::Error> {
+    pub(super) fn new(gateway: &Url, trust: &Trust) -> Result<Self, reqwest::Error> {
         let mut url = gateway.clone();
         url.set_path(Endpoint::SecurityEvents.templates().canonical);
-        let client = service_kit::http_client::client(ATTEMPT)?;
+        let client = service_kit::http_client::client(ATTEMPT, trust)?;
         Ok(Self { client, url, key: AtomicU32::new(rand::random()) })
     }
 

@@ -14,6 +14,7 @@ use service_kit::testing::{Response, raw, send, send_json};
 use stateless_svc::Config;
 
 mod hostile;
+mod migrations;
 mod paths;
 mod texts;
 

@@ -2,17 +2,17 @@
 //! each has exactly one entry of the audit log.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use futures_util::future::try_join_all;
-use local_stack::Stack;
 use proto_contracts::ErrorCode;
 use proto_contracts::accounts::User;
 use reqwest::Method;
 use serde_json::json;
 use tokio::sync::watch;
+use tokio_postgres::Client;
 
 use super::users::USERS;
 use super::{AUTH, PASSWORD, database, me, register, tokens};
@@ -46,32 +46,11 @@ async fn no_acknowledged_change_is_lost_when_postgresql_is_killed() -> Result<()
     let stack = small_stack().stateless(2).start().await?;
     let api = Api::on_gateway(&stack)?;
     let (stop, stopped) = watch::channel(());
-    let acknowledged = AtomicUsize::new(0);
-    let mut writers = Vec::new();
-    for (number, keys) in WRITERS.into_iter().enumerate() {
-        let user = format!("writer-{number}");
-        register(&api, &user).await?;
-        let token = tokens(&api, &user).await?.access_token;
-        let (api, acknowledged, stopped) = (&api, &acknowledged, stopped.clone());
-        writers.push(Writer {
-            api,
-            user,
-            token,
-            keys,
-            acknowledged,
-            stopped,
-            unknown: 0,
-            replayed: 0,
-        });
-    }
+    let acknowledged = Acknowledged::default();
+    let mut writers = writers(&api, &acknowledged, &stopped, false).await?;
     let killer = async {
         for _ in 0..kills {
-            let before = acknowledged.load(Ordering::Relaxed);
-            until("changes are acknowledged", async || {
-                let since = acknowledged.load(Ordering::Relaxed) - before;
-                Ok((since >= BETWEEN_KILLS).then_some(()))
-            })
-            .await?;
+            acknowledged.some_more().await?;
             stack.kill("postgres").await?;
             stack.start_component("postgres").await?;
         }
@@ -80,18 +59,75 @@ async fn no_acknowledged_change_is_lost_when_postgresql_is_killed() -> Result<()
     };
     let running = try_join_all(writers.iter_mut().map(Writer::run));
     let (written, ()) = tokio::try_join!(running, killer)?;
-    compare(&stack, &api, &writers, &written).await?;
+    let database = until("PostgreSQL is back", async || Ok(database(&stack).await.ok())).await?;
+    compare(&database, &api, &writers, &written).await?;
     stack.shutdown().await;
     Ok(())
 }
 
-struct Writer<'a> {
+/// When changes were acknowledged, in order.
+#[derive(Default)]
+pub(crate) struct Acknowledged(Mutex<Vec<Instant>>);
+
+impl Acknowledged {
+    fn times(&self) -> MutexGuard<'_, Vec<Instant>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until more changes are acknowledged.
+    pub(crate) async fn some_more(&self) -> Result<()> {
+        let before = self.times().len();
+        until("changes are acknowledged", async || {
+            Ok((self.times().len() - before >= BETWEEN_KILLS).then_some(()))
+        })
+        .await
+    }
+
+    /// The longest time without an acknowledged change that ended after `since`.
+    pub(crate) fn longest_gap(&self, since: Instant) -> Duration {
+        let times = self.times();
+        let gaps = times.windows(2).filter(|pair| pair[1] > since);
+        gaps.map(|pair| pair[1] - pair[0]).max().unwrap_or_default()
+    }
+}
+
+/// Writers, each with a user of its own.
+pub(crate) async fn writers<'a>(
+    api: &'a Api,
+    acknowledged: &'a Acknowledged,
+    stopped: &watch::Receiver<()>,
+    may_time_out: bool,
+) -> Result<Vec<Writer<'a>>> {
+    let mut writers = Vec::new();
+    for (number, keys) in WRITERS.into_iter().enumerate() {
+        let user = format!("writer-{number}");
+        register(api, &user).await?;
+        let token = tokens(api, &user).await?.access_token;
+        let stopped = stopped.clone();
+        writers.push(Writer {
+            api,
+            user,
+            token,
+            keys,
+            acknowledged,
+            stopped,
+            may_time_out,
+            unknown: 0,
+            replayed: 0,
+        });
+    }
+    Ok(writers)
+}
+
+pub(crate) struct Writer<'a> {
     api: &'a Api,
     user: String,
     token: String,
     keys: Keys,
-    acknowledged: &'a AtomicUsize,
+    acknowledged: &'a Acknowledged,
     stopped: watch::Receiver<()>,
+    /// Whether the instance may need longer than the gateway waits.
+    may_time_out: bool,
     /// Changes whose outcome the client does not know.
     unknown: usize,
     /// Changes that were made by an attempt whose response was an error.
@@ -99,14 +135,14 @@ struct Writer<'a> {
 }
 
 /// A change: the name that a user has since then, and whether the client was told so.
-struct Written {
+pub(crate) struct Written {
     user: String,
     name: String,
     is_acknowledged: bool,
 }
 
 impl Writer<'_> {
-    async fn run(&mut self) -> Result<Vec<Written>> {
+    pub(crate) async fn run(&mut self) -> Result<Vec<Written>> {
         let mut written = Vec::new();
         while !self.stopped.has_changed()? {
             let number = written.len();
@@ -126,7 +162,12 @@ impl Writer<'_> {
                     self.replayed += usize::from(is_replay);
                     break true;
                 }
-                response.problem(ErrorCode::DatabaseUnavailable);
+                if response.status == 504 && self.may_time_out {
+                    // The gateway's, which waits for an instance that waits for a failover.
+                    response.problem(ErrorCode::UpstreamTimeout);
+                } else {
+                    response.problem(ErrorCode::DatabaseUnavailable);
+                }
                 tokio::time::sleep(PAUSE).await;
                 if self.keys == Keys::None {
                     self.unknown += 1;
@@ -134,7 +175,7 @@ impl Writer<'_> {
                 }
             };
             if is_acknowledged {
-                self.acknowledged.fetch_add(1, Ordering::Relaxed);
+                self.acknowledged.times().push(Instant::now());
             }
             written.push(Written { user, name, is_acknowledged });
         }
@@ -157,13 +198,13 @@ impl Writer<'_> {
     }
 }
 
-async fn compare(
-    stack: &Stack,
+/// Compares what was acknowledged with the audit log and the users.
+pub(crate) async fn compare(
+    database: &Client,
     api: &Api,
     writers: &[Writer<'_>],
     written: &[Vec<Written>],
 ) -> Result<()> {
-    let database = until("PostgreSQL is back", async || Ok(database(stack).await.ok())).await?;
     let sql = "SELECT object, after ->> 'name', count(*) FROM audit_log \
                WHERE action IN ('user_registered', 'user_changed') GROUP BY 1, 2";
     let mut entries = BTreeMap::new();

@@ -28,7 +28,8 @@ async fn a_change_is_made_once_when_the_result_of_its_commit_is_lost() -> Result
     let pooler_port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
     let cutter = Cutter::start(([127, 0, 0, 1], pooler_port).into()).await?;
     let url = format!("postgresql://tandem:unused@{}/tandem", cutter.addr);
-    let stack = small_stack().env("stateless-svc", "DATABASE_URL", url).start().await?;
+    let stack =
+        small_stack().without_tls().env("stateless-svc", "DATABASE_URL", url).start().await?;
     let _pooler = Pooler::start(&stack, pooler_port)?;
     let instance = Api::on_instance(&stack, "stateless-1")?;
     until("the schema is current", async || {

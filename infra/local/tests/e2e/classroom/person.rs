@@ -2,7 +2,7 @@
 //! acknowledged to it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -26,6 +26,7 @@ const MOST_REPETITIONS: usize = 60;
 pub(super) struct Person {
     pub(super) nickname: String,
     phone: Phone,
+    at_gateway: reqwest::Client,
     gateway: String,
     session: String,
     /// The ledger: the acknowledged messages, in order.
@@ -62,6 +63,7 @@ impl Person {
         let mut person = Self {
             nickname,
             phone: Phone::from(stack, from)?,
+            at_gateway: stack.client()?.local_address(IpAddr::from(from)).build()?,
             gateway: stack.urls().gateway,
             session: String::new(),
             acknowledged: Vec::new(),
@@ -220,7 +222,7 @@ impl Person {
     /// The listener of the class has no history, so it is read at the gateway.
     async fn read(&self, path: &str) -> Result<HistoryPage> {
         for _ in 0..MOST_REPETITIONS {
-            let request = self.phone.client.get(format!("{}{path}", self.gateway));
+            let request = self.at_gateway.get(format!("{}{path}", self.gateway));
             let response = Response::to(request).await?;
             if !BUSY.contains(&response.status) {
                 ensure!(response.status == 200, "{response}");

@@ -5,9 +5,9 @@ use proto_contracts::ErrorCode::{
     BodyTooLarge, InvalidFileName, InvalidForm, UnsupportedMediaType,
 };
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::net::TcpStream;
 
 use super::*;
+use crate::raw;
 
 const PART: &str = "Content-Disposition: form-data; name=\"file\"; filename=\"a\"\r\n";
 
@@ -131,8 +131,7 @@ async fn polyglots_are_kept_as_they_are(user: &User) -> Result<Vec<File>> {
 
 /// Bodies that end before their length, or have more than it.
 async fn cut_bodies(stack: &Stack, user: &User) -> Result<()> {
-    let gateway = stack.urls().gateway;
-    let addr = gateway.trim_start_matches("http://");
+    let addr = stack.addr_of("gateway")?;
     let head = |length: &str| {
         format!(
             "POST {FILES} HTTP/1.1\r\nHost: {addr}\r\nAuthorization: Bearer {}\r\n\
@@ -146,9 +145,10 @@ async fn cut_bodies(stack: &Stack, user: &User) -> Result<()> {
         ("Transfer-Encoding: chunked", format!("{:x}\r\n{}", 100_000, "x".repeat(99_999))),
         ("Transfer-Encoding: chunked", "1\r\nx\r\n".to_owned()),
     ] {
-        let mut stream = TcpStream::connect(addr).await?;
+        let mut stream = raw::gateway(stack).await?;
         stream.write_all(head(length).as_bytes()).await?;
         stream.write_all(body.as_bytes()).await?;
+        stream.flush().await?;
         // The client leaves.
         drop(stream);
     }
@@ -158,9 +158,10 @@ async fn cut_bodies(stack: &Stack, user: &User) -> Result<()> {
         ("Content-Length: -1", "x"),
         ("Transfer-Encoding: chunked", "zz\r\nx\r\n0\r\n\r\n"),
     ] {
-        let mut stream = TcpStream::connect(addr).await?;
+        let mut stream = raw::gateway(stack).await?;
         stream.write_all(head(length).as_bytes()).await?;
         stream.write_all(body.as_bytes()).await?;
+        stream.flush().await?;
         let mut response = vec![0; 64];
         let read = stream.read(&mut response).await?;
         let status = String::from_utf8_lossy(&response[..read]).into_owned();

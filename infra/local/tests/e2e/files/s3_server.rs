@@ -14,12 +14,12 @@ use tokio::task::JoinSet;
 use super::*;
 
 const ACCESS_KEY: &str = "tandem-files";
-pub(super) const SECRET_KEY: &str = "a secret of the tests alone";
+pub(crate) const SECRET_KEY: &str = "a secret of the tests alone";
 const BUCKET: &str = "files";
 const PREFIX: &str = "live";
 
 /// Ends with the test.
-pub(super) struct S3Server {
+pub(crate) struct S3Server {
     endpoint: String,
     folder: TempDir,
     is_up: watch::Sender<bool>,
@@ -28,7 +28,7 @@ pub(super) struct S3Server {
 
 impl S3Server {
     /// Starts it, with an empty bucket.
-    pub(super) async fn start() -> Result<Self> {
+    pub(crate) async fn start() -> Result<Self> {
         let folder = tempfile::tempdir()?;
         std::fs::create_dir(folder.path().join(BUCKET))?;
         let files = FileSystem::new(folder.path());
@@ -44,7 +44,7 @@ impl S3Server {
     }
 
     /// The settings of a service that keeps its files here.
-    pub(super) fn settings(&self) -> [(&'static str, String); 4] {
+    pub(crate) fn settings(&self) -> [(&'static str, String); 4] {
         [
             ("FILES_URL", format!("s3://{BUCKET}/{PREFIX}")),
             ("FILES_S3_ENDPOINT", self.endpoint.clone()),
@@ -54,17 +54,17 @@ impl S3Server {
     }
 
     /// The folder of the bucket's objects.
-    pub(super) fn bucket(&self) -> PathBuf {
+    pub(crate) fn bucket(&self) -> PathBuf {
         self.folder.path().join(BUCKET)
     }
 
     /// What is below the prefix of the service.
-    pub(super) fn objects(&self) -> PathBuf {
+    pub(crate) fn objects(&self) -> PathBuf {
         self.bucket().join(PREFIX)
     }
 
     /// How many parts of uploads there are that were neither completed nor aborted.
-    pub(super) fn parts(&self) -> Result<usize> {
+    pub(crate) fn parts(&self) -> Result<usize> {
         let mut parts = 0;
         for entry in std::fs::read_dir(self.folder.path())? {
             let name = entry?.file_name();
@@ -75,7 +75,7 @@ impl S3Server {
     }
 
     /// Cuts all connections and accepts no more, or serves again.
-    pub(super) fn set_up(&self, is_up: bool) {
+    pub(crate) fn set_up(&self, is_up: bool) {
         self.is_up.send_replace(is_up);
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jiff::Timestamp;
-use proto_contracts::accounts::LOGIN_S;
+use proto_contracts::accounts::{LOGIN_MAX_S, LOGIN_S};
 use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
@@ -194,6 +194,7 @@ async fn try_refresh(
                FROM refresh_tokens t JOIN logins l ON l.id = t.login_id \
                JOIN users u ON u.id = l.user_id \
                WHERE t.hash = $1 AND l.ended_at IS NULL AND l.expires_at > now() \
+               AND l.created_at > now() - interval '{LOGIN_MAX_S} seconds' \
                AND u.disabled_at IS NULL AND u.deleted_at IS NULL"
     );
     let Some(row) = change.query_typed_opt(&sql, &[(&&token.hash()[..], Type::BYTEA)]).await?

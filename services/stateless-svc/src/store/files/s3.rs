@@ -6,6 +6,7 @@ use object_store::aws::{AmazonS3, AmazonS3Builder};
 use object_store::client::ClientConfigKey;
 use object_store::{BackoffConfig, ClientOptions, Error, RetryConfig};
 use secrecy::ExposeSecret as _;
+use service_kit::tls::install_provider;
 
 use crate::blob_target::S3Settings;
 
@@ -39,8 +40,8 @@ pub enum Misconfigured {
 /// # Errors
 /// When the settings fit no client.
 pub(super) fn client(bucket: &str, settings: &S3Settings) -> Result<AmazonS3, Error> {
-    // The client needs a crypto provider even for plain HTTP.
-    let _installed = rustls::crypto::ring::default_provider().install_default();
+    // The client needs it even for plain HTTP.
+    install_provider();
     let options = ClientOptions::new()
         .with_allow_http(true)
         .with_connect_timeout(CONNECT_TIMEOUT)
