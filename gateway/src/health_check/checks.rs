@@ -118,10 +118,13 @@ impl<M> HealthCheckService<M> {
         shutdown: &mut ShutdownWatch,
     ) {
         let mut discovery = self.discovery.clone();
+        // The instances were checked just now. After a change of the settings they are at once.
+        let mut first = every;
         loop {
             let how = *discovery.borrow_and_update();
-            let watch =
-                join_all(self.pools.iter().map(|pool| prober.watch(Arc::clone(pool), every)));
+            let watch = join_all(
+                self.pools.iter().map(|pool| prober.watch(Arc::clone(pool), first, every)),
+            );
             tokio::select! {
                 _ = watch => {}
                 () = discovery::watch(Arc::clone(&self.pools), how, &self.telemetry, &prober) => {}
@@ -131,7 +134,7 @@ impl<M> HealthCheckService<M> {
             }
             let current = *config.borrow_and_update();
             prober = Prober::configured(&current, &self.identity);
-            every = current.interval;
+            (first, every) = (Duration::ZERO, current.interval);
         }
     }
 }

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use futures_util::future::join_all;
 use pingora::http::{RequestHeader, ResponseHeader};
 use proto_contracts::{PoolName, headers};
-use tokio::time::{MissedTickBehavior, interval, timeout};
+use tokio::time::{MissedTickBehavior, interval_at, timeout};
 
 use crate::config::{HealthCheckConfig, Identity};
 use crate::descriptors;
@@ -111,9 +111,9 @@ impl Prober {
         DrainClient { dialer: &self.dialer, pool, timeout: self.timeout, token }
     }
 
-    /// Checks the pool at every interval, forever.
-    pub async fn watch(&self, pool: Arc<Pool>, every: Duration) {
-        let mut ticks = interval(every);
+    /// Checks the pool at every interval, forever, for the first time after `first`.
+    pub async fn watch(&self, pool: Arc<Pool>, first: Duration, every: Duration) {
+        let mut ticks = interval_at(tokio::time::Instant::now() + first, every);
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             ticks.tick().await;

@@ -205,6 +205,10 @@ fn a_drain_survives_restarts_until_the_instance_is_undrained() {
     drop(gateway);
     let gateway = setup.start_unready();
     assert_eq!(gateway.state_of("stateful-2"), Some(InstanceState::Drained), "from the state file");
+    // It knows the members when all have been checked.
+    for name in ["stateful-1", "stateful-3"] {
+        gateway.wait_for(name, InstanceState::Healthy);
+    }
     upstreams[1].forget_all();
     upstreams[1].come_back();
     for gateway in [&gateway, &other] {

@@ -42,6 +42,17 @@ fn an_instance_changes_its_state_at_the_thresholds() {
 }
 
 #[test]
+fn the_second_check_waits_for_the_interval() {
+    let upstreams = Upstream::start_all(NAMES);
+    let gateway = Setup::new().stateful(&upstreams).checked_once().start();
+    let mut client = gateway.connect();
+    for _ in 0..30 {
+        assert_eq!(client.send(&Request::get(SESSIONS)).status, 200);
+    }
+    assert!(upstreams.iter().all(|upstream| upstream.health_checks() == 1));
+}
+
+#[test]
 fn an_instance_that_is_killed_and_restarted_gets_its_keys_back() {
     let mut upstreams = Upstream::start_all(NAMES);
     let gateway = Setup::new().stateful(&upstreams).start();
