@@ -213,7 +213,7 @@ test: packages-for-failover ## Run all tests, against real servers
 	@infra/local/install-packages.sh --for-backup
 	@cargo build --workspace --bins
 	@$(MAKE) broken PROFILE=dev
-	@INSTA_UPDATE=no cargo test --workspace --lib --bins --test it --test stack --test layers --test docs
+	@INSTA_UPDATE=no cargo test --workspace --no-fail-fast --lib --bins --test it --test stack --test layers --test docs
 	@INSTA_UPDATE=no cargo test --workspace --test e2e -- --test-threads=4
 	@INSTA_UPDATE=no cargo test --workspace --doc
 	@INSTA_UPDATE=no GATEWAY_TEST_ENGINE=pingora cargo test -p gateway --test it
