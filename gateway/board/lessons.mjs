@@ -18,7 +18,7 @@ const OVER = ['finished', 'stopped', 'failed'];
 
 /** Where a lesson would run, in words. */
 export function placeOf({ place, needs, about_s: seconds }) {
-  if (place === 'nowhere') return 'cannot run here: it needs a local stack';
+  if (place === 'unavailable') return 'cannot run here: it needs a local stack';
   const where = place === 'running_system' ? 'on this system' : 'on a system of its own';
   const why = place === 'own_system' && needs !== 'a system of its own' ? `, since it needs ${needs}` : '';
   return `${where}${why}, about ${seconds} s`;
@@ -156,11 +156,11 @@ export function mount({ panel, summary, notice, short, list, stage, number: plac
   }
 
   function entry(lesson) {
-    const item = make('li', lesson.place === 'nowhere' ? 'absent' : '');
+    const item = make('li', lesson.place === 'unavailable' ? 'absent' : '');
     const start = make('button', 'quiet small', 'Start');
     start.type = 'button';
     start.setAttribute('aria-label', `Start lesson ${lesson.number}: ${lesson.title}`);
-    start.dataset.absent = lesson.place === 'nowhere';
+    start.dataset.absent = lesson.place === 'unavailable';
     start.addEventListener('click', () => {
       if (steps.isWaiting()) return;
       isMine = true;

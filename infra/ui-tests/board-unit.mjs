@@ -370,7 +370,7 @@ describe('a lesson in words', () => {
     assert.equal(place('running_system', 'sessions in Redis'), 'on this system, about 3 s');
     assert.equal(place('own_system', 'a system of its own'), 'on a system of its own, about 3 s');
     assert.equal(place('own_system', 'sessions in memory'), 'on a system of its own, since it needs sessions in memory, about 3 s');
-    assert.match(place('nowhere', 'sessions in memory'), /local stack/);
+    assert.match(place('unavailable', 'sessions in memory'), /local stack/);
   });
 
   it('reads a share from a guess, and nothing else', () => {

@@ -206,10 +206,10 @@ describe('the lessons of the board', () => {
   it('say what they need where there is no local stack, and are not there without a driver', () =>
     visit('/', { at: control }, async (page) => {
       const lessons = await api('GET', 'lessons');
-      const nowhere = {
-        ...lessons, unavailable: 'Lessons need a local stack.', lessons: lessons.lessons.map((one) => ({ ...one, place: 'nowhere' })),
+      const unavailable = {
+        ...lessons, unavailable: 'Lessons need a local stack.', lessons: lessons.lessons.map((one) => ({ ...one, place: 'unavailable' })),
       };
-      let shown = nowhere;
+      let shown = unavailable;
       await page.route('**/control/v1/lessons', (route) => route.fulfill({ json: shown }));
       await page.reload();
       await unlock(page);

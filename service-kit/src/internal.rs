@@ -8,21 +8,20 @@ use std::time::Duration;
 
 use actix_web::dev::Payload;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{AUTHORIZATION, CACHE_CONTROL};
+use actix_web::http::header::CACHE_CONTROL;
 use actix_web::{FromRequest, HttpRequest, HttpResponse, web};
 use proto_contracts::ErrorCode;
 use proto_contracts::WeightDecision;
 use proto_contracts::control::DrainInstance;
 use proto_contracts::headers::{DRAIN_DECISION, WEIGHT};
 use proto_contracts::health::{DRAIN_PATH, DrainDecision, WEIGHT_PATH};
-use secrecy::{ExposeSecret, SecretString};
-use subtle::ConstantTimeEq;
+use secrecy::SecretString;
 
 use crate::body::Json;
 use crate::health::Health;
 use crate::problem::ApiError;
 use crate::routes::{self, delete, put};
-use crate::tokens::bearer_token;
+use crate::tokens::{is_secret, sent_token};
 
 /// `INSTANCE_TOKEN`.
 struct Token(SecretString);
@@ -97,15 +96,9 @@ impl FromRequest for Authorized {
     type Future = Ready<Result<Self, ApiError>>;
 
     fn from_request(request: &HttpRequest, _: &mut Payload) -> Self::Future {
-        let sent =
-            request.headers().get(AUTHORIZATION).and_then(|sent| bearer_token(sent.as_bytes()));
         let token = request.app_data::<web::Data<Token>>();
-        // In constant time, so that the response time does not reveal how much of a guess was
-        // right.
-        let is_token =
-            |sent: &[u8], token: &Token| bool::from(sent.ct_eq(token.0.expose_secret().as_bytes()));
-        ready(match (sent, token) {
-            (Some(sent), Some(token)) if is_token(sent, token) => Ok(Self),
+        ready(match (sent_token(request.headers()), token) {
+            (Some(sent), Some(token)) if is_secret(sent, &token.0) => Ok(Self),
             _ => Err(ApiError::new(
                 ErrorCode::Unauthorized,
                 "The token is not this instance's INSTANCE_TOKEN.",

@@ -19,7 +19,7 @@ mod keys;
 mod settings;
 mod signing;
 
-pub use authorization::{authorization, invalid_token, rejected};
+pub use authorization::{authorization, invalid_token, is_secret, rejected, sent_token};
 pub use key_set::KeySet;
 pub use keys::{PublicKey, UnusableKey};
 pub use settings::{JwksUrl, KeySource, TokenSettings};

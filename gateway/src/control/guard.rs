@@ -5,13 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use actix_web::dev::ServiceRequest;
 use actix_web::http::Method;
-use actix_web::http::header::{AUTHORIZATION, HOST, HeaderMap, HeaderValue};
+use actix_web::http::header::{HOST, HeaderMap, HeaderValue};
 use proto_contracts::{Authority, ErrorCode};
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use service_kit::edge::Admit;
 use service_kit::problem::ApiError;
-use service_kit::tokens::bearer_token;
-use subtle::ConstantTimeEq;
+use service_kit::tokens::{is_secret, sent_token};
 
 use crate::config::Control;
 
@@ -53,7 +52,7 @@ fn check_token(request: &ServiceRequest, token: Option<&SecretString>) -> Result
     let Some(sent) = sent_token(request.headers()) else {
         return Err(unauthorized("Send the header 'Authorization: Bearer <CONTROL_TOKEN>'."));
     };
-    if is_token(sent, token) {
+    if is_secret(sent, token) {
         Ok(())
     } else {
         Err(unauthorized("The token is not the gateway's CONTROL_TOKEN."))
@@ -62,16 +61,7 @@ fn check_token(request: &ServiceRequest, token: Option<&SecretString>) -> Result
 
 /// Whether the headers have the token, for requests where it is optional.
 pub(super) fn holds_token(headers: &HeaderMap, token: Option<&SecretString>) -> bool {
-    token.zip(sent_token(headers)).is_some_and(|(token, sent)| is_token(sent, token))
-}
-
-fn sent_token(headers: &HeaderMap) -> Option<&[u8]> {
-    bearer_token(headers.get(AUTHORIZATION)?.as_bytes())
-}
-
-/// In constant time, against timing attacks.
-fn is_token(sent: &[u8], token: &SecretString) -> bool {
-    sent.ct_eq(token.expose_secret().as_bytes()).into()
+    token.zip(sent_token(headers)).is_some_and(|(token, sent)| is_secret(sent, token))
 }
 
 /// Rejects changes during a hot restart, because the new process would miss them.

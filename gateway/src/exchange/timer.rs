@@ -1,10 +1,11 @@
 //! One timer for all waits of a connection.
 
-use std::future::poll_fn;
-use std::pin::Pin;
+use std::future::{Future as _, poll_fn};
+use std::pin::{Pin, pin};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use tokio::task::unconstrained;
 use tokio::time::{Instant, Sleep, sleep_until};
 
 /// A deadline that is cheap to move and to check: the runtime's timer is reset only when it fires
@@ -41,7 +42,9 @@ impl Timer {
                 self.sleep.is_elapsed()
             } else {
                 self.armed = true;
-                self.sleep.as_mut().poll(context).is_ready()
+                // A task without budget is not registered with the runtime's timer, and this is its
+                // only poll.
+                pin!(unconstrained(self.sleep.as_mut())).poll(context).is_ready()
             };
             if !elapsed {
                 return Poll::Pending;
@@ -90,5 +93,21 @@ mod tests {
         assert_eq!(start.elapsed().as_secs(), 75, "an earlier one brings it forward");
         timer.passed().await;
         assert_eq!(start.elapsed().as_secs(), 75, "a deadline that has passed stays so");
+    }
+
+    /// As many requests in one segment use a task's budget up.
+    #[tokio::test(start_paused = true)]
+    async fn it_fires_in_a_task_that_had_no_budget_left() {
+        let mut timer = Timer::new();
+        timer.set(Instant::now(), Duration::from_secs(1));
+        poll_fn(|context| {
+            while tokio::task::coop::has_budget_remaining() {
+                let _used = pin!(tokio::task::coop::consume_budget()).poll(context);
+            }
+            assert!(timer.poll_passed(context).is_pending());
+            Poll::Ready(())
+        })
+        .await;
+        tokio::time::timeout(Duration::from_secs(60), timer.passed()).await.expect("it fires");
     }
 }

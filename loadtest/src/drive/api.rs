@@ -2,7 +2,7 @@
 
 use actix_web::dev::ServiceRequest;
 use actix_web::http::StatusCode;
-use actix_web::http::header::{AUTHORIZATION, HOST, HeaderValue};
+use actix_web::http::header::{HOST, HeaderValue};
 use actix_web::{HttpResponse, web};
 use proto_contracts::control::{
     ContinueLesson, Converse, DRIVER_CONVERSATION_PATH, DRIVER_LESSON_PATH, DRIVER_LESSONS_PATH,
@@ -10,14 +10,13 @@ use proto_contracts::control::{
 };
 use proto_contracts::openapi::Method;
 use proto_contracts::{Authority, ErrorCode};
-use secrecy::{ExposeSecret as _, SecretString};
+use secrecy::SecretString;
 use service_kit::body::{Json, NoQuery};
 use service_kit::edge::Admit;
 use service_kit::problem::ApiError;
 use service_kit::response;
 use service_kit::routes::{delete, get, handler, mount_at, put};
-use service_kit::tokens::bearer_token;
-use subtle::ConstantTimeEq as _;
+use service_kit::tokens::{is_secret, sent_token};
 
 use crate::drive::classroom::Refused;
 use crate::drive::driver::Driver;
@@ -29,7 +28,7 @@ const OPEN: [&str; 4] = ["/health", "/livez", "/readyz", "/metrics"];
 pub(super) fn admit(hosts: Vec<String>, token: SecretString) -> Box<Admit> {
     Box::new(move |request| {
         check_host(request, &hosts)?;
-        if OPEN.contains(&request.path()) || holds_token(request, &token) {
+        if OPEN.contains(&request.path()) || sent_token(request.headers()).is_some_and(|sent| is_secret(sent, &token)) {
             return Ok(());
         }
         let detail = "Send the header 'Authorization: Bearer <DRIVER_TOKEN>'.";
@@ -46,12 +45,6 @@ fn check_host(request: &ServiceRequest, hosts: &[String]) -> Result<(), ApiError
     }
     let detail = "This Host is neither of loopback nor one of --host.";
     Err(ApiError::new(ErrorCode::MisdirectedRequest, detail))
-}
-
-fn holds_token(request: &ServiceRequest, token: &SecretString) -> bool {
-    let sent = request.headers().get(AUTHORIZATION);
-    let sent = sent.and_then(|sent| bearer_token(sent.as_bytes()));
-    sent.is_some_and(|sent| sent.ct_eq(token.expose_secret().as_bytes()).into())
 }
 
 /// Mounts the operations.

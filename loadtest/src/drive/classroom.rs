@@ -60,7 +60,7 @@ impl Classroom {
                 needs: needs(lesson).text().to_owned(),
                 place: match self.state {
                     Some(_) => place(needs(lesson), store.as_deref()),
-                    None => LessonPlace::Nowhere,
+                    None => LessonPlace::Unavailable,
                 },
                 about_s: catalogue::about_s(lesson),
             }
@@ -170,7 +170,7 @@ mod tests {
     async fn without_a_local_stack_none_can_run() {
         let lessons = Classroom::new(None).show(false).await;
         assert!(lessons.unavailable.is_some_and(|why| why.contains("make up")));
-        assert!(lessons.lessons.iter().all(|entry| entry.place == LessonPlace::Nowhere));
+        assert!(lessons.lessons.iter().all(|entry| entry.place == LessonPlace::Unavailable));
         assert_eq!(lessons.lessons.len(), Lesson::ALL.len());
     }
 }

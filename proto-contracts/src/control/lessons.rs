@@ -72,7 +72,7 @@ pub enum LessonPlace {
     /// On a system that it starts beside the running one, and stops.
     OwnSystem,
     /// It cannot run here: there is no local stack.
-    Nowhere,
+    Unavailable,
 }
 
 /// `POST /control/v1/lessons/{lesson}`.

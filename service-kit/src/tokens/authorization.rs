@@ -4,6 +4,8 @@ use std::borrow::Cow;
 
 use actix_web::http::header::{AUTHORIZATION, HeaderMap, HeaderValue, WWW_AUTHENTICATE};
 use proto_contracts::ErrorCode;
+use secrecy::{ExposeSecret as _, SecretString};
+use subtle::ConstantTimeEq as _;
 
 use super::{InvalidToken, bearer_token};
 use crate::problem::{ApiError, sentence};
@@ -22,6 +24,17 @@ pub fn authorization(headers: &HeaderMap) -> Result<Option<&[u8]>, ApiError> {
     bearer_token(credentials.as_bytes()).map(Some).ok_or_else(|| {
         invalid_token("The Authorization header must have the form 'Bearer <token>'.")
     })
+}
+
+/// The bearer token that a request sent for an operator's endpoint, if any.
+pub fn sent_token(headers: &HeaderMap) -> Option<&[u8]> {
+    bearer_token(headers.get(AUTHORIZATION)?.as_bytes())
+}
+
+/// Whether what was sent is this secret: in constant time, so that the response time does not
+/// reveal how much of a guess was right.
+pub fn is_secret(sent: &[u8], secret: &SecretString) -> bool {
+    sent.ct_eq(secret.expose_secret().as_bytes()).into()
 }
 
 /// 401 for a token that is not accepted (RFC 6750, section 3).
