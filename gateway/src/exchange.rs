@@ -39,6 +39,7 @@ use crate::config::{Engine, Protocol};
 use crate::decision::Decisions;
 use crate::exchange::client::Client;
 use crate::exchange::head::Request;
+use crate::exchange::linger::close;
 use crate::exchange::run::{Run, Served};
 use crate::exchange::upload::Upload;
 use crate::http_strict::{Body, Framing, ScannedRequest, Scanner};
@@ -125,7 +126,8 @@ impl PlainExchange {
             Served::Close if !upload.is_complete() || client.has_unread().await => {
                 linger(client.stream).await;
             }
-            Served::Close | Served::Abort => {}
+            Served::Close => close(client.stream).await,
+            Served::Abort => {}
         }
         None
     }

@@ -234,6 +234,37 @@ fn clients_of_a_listener_with_a_certificate_use_tls() {
     assert_eq!(upstream.count(), served);
 }
 
+/// Without a length, the end of the connection is that of the body, which a client by TLS distinguishes from a cut.
+#[test]
+fn a_response_without_a_length_ends_unlike_one_that_is_cut() {
+    let authority = Authority::new();
+    let upstream = Upstream::start("stateless-1");
+    let issued = authority.issue("gateway", &["127.0.0.1"], VALID);
+    let gateway = with_certificate(&upstream, &issued);
+    let config = authority.trusted().client_config().expect("an authority");
+    let connector = TlsConnector::from(Arc::new(config));
+    let runtime = tokio::runtime::Runtime::new().expect("a runtime");
+    let response = |act: Act| {
+        upstream.act(act);
+        runtime.block_on(async {
+            let stream = TcpStream::connect(gateway.addr).await.expect("connects");
+            let name = "127.0.0.1".try_into().expect("a name");
+            let mut stream = connector.connect(name, stream).await.expect("a handshake");
+            let request = format!("GET {INFO} HTTP/1.0\r\nhost: localhost\r\n\r\n");
+            stream.write_all(request.as_bytes()).await.expect("written");
+            let mut received = Vec::new();
+            let ended = tokio::time::timeout(crate::TIMEOUT, stream.read_to_end(&mut received));
+            (ended.await.expect("it ends").is_ok(), received)
+        })
+    };
+    let chunked = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n2\r\nok\r\n".to_vec();
+    let whole = [&chunked[..], b"0\r\n\r\n"].concat();
+    let (has_ended, received) = response(Act::Raw(whole));
+    assert!(has_ended && received.ends_with(b"\r\n\r\nok"), "{received:?}");
+    let (has_ended, received) = response(Act::RawThenClose(chunked));
+    assert!(!has_ended && received.ends_with(b"ok"), "{received:?}");
+}
+
 #[test]
 fn settings_of_tls_that_do_not_fit_are_named() {
     let authority = Authority::new();
