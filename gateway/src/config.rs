@@ -225,7 +225,10 @@ impl Config {
                 "[pools] protocol",
                 format!("{:?} {:?}", self.stateless.protocol, self.stateful.protocol),
             ),
-            ("[pools] tls_name", format!("{:?} {:?}", self.stateless.tls, self.stateful.tls)),
+            (
+                "[pools] tls_name, TLS_CA_FILE",
+                format!("{:?} {:?}", self.stateless.tls, self.stateful.tls),
+            ),
             (
                 "[server] tls_cert, tls_key",
                 format!("{:?}", server.tls.as_ref().map(ServerCertificate::paths)),

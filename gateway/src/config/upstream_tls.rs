@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use service_kit::tls::{Trust, TrustError};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// TLS to the instances of a pool. Clones share the tickets of earlier connections.
 #[derive(Clone)]
@@ -16,6 +17,8 @@ pub struct UpstreamTls {
     pub server_name: ServerName<'static>,
     /// The file of the authorities; `None`: the system's.
     ca_file: Option<PathBuf>,
+    /// A hash of the authorities in it.
+    authorities: u64,
     /// Verifies it, and offers HTTP/1.1.
     pub client: Arc<ClientConfig>,
 }
@@ -52,7 +55,9 @@ impl UpstreamTls {
         }
         client.alpn_protocols = vec![b"http/1.1".to_vec()];
         let ca_file = trust.path().map(Path::to_owned);
-        Ok(Self { server_name, ca_file, client: Arc::new(client) })
+        let authorities = trust.of_file().iter().map(AsRef::as_ref).collect::<Vec<&[u8]>>();
+        let authorities = xxh3_64(&authorities.concat());
+        Ok(Self { server_name, ca_file, authorities, client: Arc::new(client) })
     }
 
     /// The name as text.
@@ -68,6 +73,6 @@ impl UpstreamTls {
 
 impl fmt::Debug for UpstreamTls {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} by {:?}", self.name(), self.ca_file)
+        write!(f, "{} by {:?} {:x}", self.name(), self.ca_file, self.authorities)
     }
 }

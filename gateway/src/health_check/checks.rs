@@ -133,7 +133,7 @@ impl<M> HealthCheckService<M> {
                 _ = shutdown.wait_for(|stopping| *stopping) => return,
             }
             let current = *config.borrow_and_update();
-            prober = Prober::configured(&current, &self.identity);
+            prober = prober.reconfigured(&current);
             (first, every) = (Duration::ZERO, current.interval);
         }
     }

@@ -31,8 +31,14 @@ impl Prober {
 
     /// A prober as configured, for a gateway with this identity.
     pub fn configured(config: &HealthCheckConfig, identity: &Identity) -> Self {
+        Self::new(config.timeout, identity).reconfigured(config)
+    }
+
+    /// The same with other settings. Its trust stays what it was at the start, as that of requests
+    /// does.
+    pub(super) fn reconfigured(self, config: &HealthCheckConfig) -> Self {
         let HealthCheckConfig { timeout, require_identity, .. } = *config;
-        Self { require_identity, ..Self::new(timeout, identity) }
+        Self { timeout, require_identity, ..self }
     }
 
     /// Checks one address as an instance of this pool.

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
-use std::{fs, io};
+use std::{fmt, fs, io};
 
 use arc_swap::ArcSwap;
 use rustls::ServerConfig;
@@ -45,14 +45,23 @@ pub struct ServerCertificate(Arc<Files>);
 struct Files {
     chain: PathBuf,
     key: PathBuf,
+    /// What they held at the start.
+    first: Contents,
     current: ArcSwap<CertifiedKey>,
 }
 
 /// What two files hold.
-#[derive(PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 struct Contents {
     chain: Vec<u8>,
     key: Vec<u8>,
+}
+
+/// Without the key.
+impl fmt::Debug for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Contents").finish_non_exhaustive()
+    }
 }
 
 impl ServerCertificate {
@@ -82,12 +91,9 @@ impl ServerCertificate {
     /// When the files cannot be used.
     pub fn read(chain: &Path, key: &Path) -> Result<Self, CertificateError> {
         install_provider();
-        let current = Contents::read(chain, key)?.parse(chain, key)?;
-        Ok(Self(Arc::new(Files {
-            chain: chain.to_owned(),
-            key: key.to_owned(),
-            current: ArcSwap::from_pointee(current),
-        })))
+        let first = Contents::read(chain, key)?;
+        let current = ArcSwap::from_pointee(first.parse(chain, key)?);
+        Ok(Self(Arc::new(Files { chain: chain.to_owned(), key: key.to_owned(), first, current })))
     }
 
     /// The files: of the certificate, and of the key.
@@ -104,8 +110,9 @@ impl ServerCertificate {
     /// Reads the files every ten seconds, forever, and uses what has changed. What cannot be used
     /// changes nothing, and is logged once.
     pub async fn follow(self) {
-        let Files { chain, key, current } = &*self.0;
-        let mut known = Contents::read(chain, key).ok();
+        let Files { chain, key, first, current } = &*self.0;
+        // They may have changed since.
+        let mut known = Some(first.clone());
         loop {
             tokio::time::sleep(READ_EVERY).await;
             let found = Contents::read(chain, key);
