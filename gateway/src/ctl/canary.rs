@@ -181,8 +181,11 @@ impl Canary {
 
     async fn check_others(&self, client: &Client) -> Result<(), CtlError> {
         let pool = self.pool(client).await?;
-        let serves =
-            |other: &&Instance| other.addr != self.addr && other.state == InstanceState::Healthy;
+        // Another canary is no measure.
+        let serves = |other: &&Instance| {
+            let is_other = other.addr != self.addr && other.lease_s.is_none();
+            is_other && other.state == InstanceState::Healthy
+        };
         match pool.instances.iter().find(serves) {
             Some(_) => Ok(()),
             None => Err(CtlError::NoPeer(self.pool)),

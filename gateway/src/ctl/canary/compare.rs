@@ -108,6 +108,12 @@ pub(super) fn at_the_end(canary: &Counts, others: &[Counts], least: u64) -> Resu
             grouped(least)
         ));
     }
+    if canary.times.total() == 0 {
+        return undecided(format!(
+            "none of its last {} requests has a response yet: watch it longer",
+            grouped(canary.requests)
+        ));
+    }
     let failed = Part { of: theirs.requests, marked: theirs.failed };
     if failed.share() > POOL_FAILS {
         return undecided(format!(

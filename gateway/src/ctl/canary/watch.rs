@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use proto_contracts::control::{InstanceState, Pool, PutBack};
+use proto_contracts::control::{Instance, InstanceState, Pool, PutBack};
 use tokio::time::Instant;
 
 use super::compare::{self, AT_A_LOOK, Worse};
@@ -50,7 +50,10 @@ impl Look {
     /// The pool, with the gateway's metrics of its instances.
     pub(super) fn new(canary: SocketAddr, pool: &Pool, metrics: &str) -> Self {
         let counts = counts::read(metrics, pool.name);
-        let readings = pool.instances.iter().filter_map(|instance| {
+        // Another canary is no measure.
+        let is_measure =
+            |instance: &&Instance| instance.addr == canary || instance.lease_s.is_none();
+        let readings = pool.instances.iter().filter(is_measure).filter_map(|instance| {
             let name = show::name(instance);
             let counts = *counts.get(&name)?;
             Some((name, Reading { counts, serves: instance.state == InstanceState::Healthy }))

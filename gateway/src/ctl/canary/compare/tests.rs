@@ -1,7 +1,8 @@
 use super::*;
 
+/// Requests with responses.
 fn counts(requests: u64, failed: u64) -> Counts {
-    Counts { requests, failed, ..Counts::default() }
+    Counts { requests, failed, times: Times::at(0.001, requests), ..Counts::default() }
 }
 
 fn reason(canary: &Counts, others: &[Counts]) -> Option<PutBack> {
@@ -113,6 +114,11 @@ fn the_end_needs_enough_requests_of_both() {
         assert!(undecided.why.contains("999"), "{}", undecided.why);
     }
     assert_eq!(at_the_end(&enough, &[few, few], 1_000), Ok(()));
+    // One that has not responded yet is no good one.
+    let silent = Counts { requests: 1_000, ..Counts::default() };
+    let undecided = at_the_end(&silent, &[enough, enough], 1_000).expect_err("silent");
+    assert_eq!(undecided.reason, PutBack::Undecided);
+    assert!(undecided.why.contains("has a response yet"), "{}", undecided.why);
     // Eleven of a thousand are too few for a look among many, and enough at the end.
     let peers = [enough, enough];
     assert_eq!(reason(&counts(1_000, 11), &peers), None);
@@ -131,9 +137,9 @@ fn chance_alone_puts_no_good_canary_back() {
     for _ in 0..300 {
         let mut all = [Counts::default(); 3];
         let looks = (0..600).any(|_| {
-            for counts in &mut all {
-                counts.requests += 20;
-                counts.failed += (0..20).filter(|_| random.random_bool(0.02)).count() as u64;
+            for sum in &mut all {
+                let failed = (0..20).filter(|_| random.random_bool(0.02)).count() as u64;
+                *sum = sum.plus(&counts(20, failed));
             }
             worse(&all[0], &all[1..], AT_A_LOOK).is_some()
         });
