@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Goes back to the release before, as switch-release.sh goes to a new one: no request fails, and nothing that was written is lost.
-# Called again, it returns to the newer release. The schema of the database stays: each release reads that of the next one
+# Called again, it returns to the newer release; if it failed, run switch-release.sh with the release of `current` again. The schema of the database stays: each release reads that of the next one
 # (docs/RUNBOOK.md, 'Go back to the previous release').
 set -euo pipefail
 

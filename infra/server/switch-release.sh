@@ -7,6 +7,7 @@
 # of /usr/local/bin, which the units start, become links to those of `current`; what was installed there is the release `first`.
 # The units are tandem-stateful@N, tandem-stateless@N and tandem-gateway@a or @b. Nothing is changed if the release lacks a
 # program or rejects the configuration. If a process does not come up, the others go on with what they run, and the error says so.
+# With the current release it replaces the processes again, for example after that.
 #
 #   TANDEM_ROOT       instead of /usr/local/lib/tandem
 #   TANDEM_BIN        instead of /usr/local/bin
@@ -33,7 +34,12 @@ done
 # An older gateway rejects what only a newer one knows.
 "$new/gateway" --check-config --config "$config" >/dev/null || fail "$release rejects $config; nothing was changed"
 old=$(basename "$(readlink "$root/current" || true)")
-[[ $release != "$old" ]] || fail "$release is the current release"
+# After a switch that failed, 'previous' stays what it is.
+again=0
+if [[ $release == "$old" ]]; then
+    again=1
+    old=$(basename "$(readlink "$root/previous" || echo "$release")")
+fi
 
 # One switcher at a time.
 exec 9>"$root/.lock"
@@ -55,14 +61,16 @@ for program in "${programs[@]}"; do
     ln -sfn "$root/current/$program" "$bin/.$program.new"
     mv -T "$bin/.$program.new" "$bin/$program"
 done
-point previous "$old"
-point current "$release"
+if ((!again)); then
+    point previous "$old"
+    point current "$release"
+fi
 
 # The gateway must send requests to this one again before the next one stops.
 await_healthy() { # pool, instance
     local deadline=$((SECONDS + 120)) state
     until state=$("$new/gateway" ctl pools "$1" | awk -v name="$2" '$1 == name { print $3 }') && [[ $state == healthy ]]; do
-        ((SECONDS < deadline)) || fail "$2 is '${state:-unknown}' to the gateway. It runs $release; those that were not replaced run $old. See: journalctl -u tandem-${2/-/@}; back with: rollback.sh"
+        ((SECONDS < deadline)) || fail "$2 is '${state:-unknown}' to the gateway. It runs $release; those that were not replaced run $old. See: journalctl -u tandem-${2/-/@}; again with: switch-release.sh $release, back with: switch-release.sh $old"
         sleep 0.5
     done
 }
@@ -72,7 +80,7 @@ for pool in stateful stateless; do
     for unit in "${units[@]}"; do
         number=${unit#"tandem-$pool@"}
         # SIGTERM announces the stop to the gateways, which send nothing new.
-        systemctl restart "$unit" || fail "$unit does not start with $release; the others run $old. See: journalctl -u $unit; back with: rollback.sh"
+        systemctl restart "$unit" || fail "$unit does not start with $release; the others run $old. See: journalctl -u $unit; again with: switch-release.sh $release, back with: switch-release.sh $old"
         await_healthy "$pool" "$pool-${number%.service}"
         echo "$pool-${number%.service} runs $release"
     done

@@ -211,6 +211,9 @@ async fn a_release_is_rolled_back_without_a_failed_request_or_a_lost_message() -
         let registered = api.post("/api/v1/auth/register", &account).await?;
         ensure!(registered.status == 201, "{registered}");
     }
+    // With the current release it goes on where a switch failed, and forgets no previous one.
+    nothing_failed(&server.run(&stack, "switch-release.sh", &["older"]).await?)?;
+    ensure!(server.link("current")? == "older" && server.link("previous")? == "newer");
     let login = json!({"username": "newer-user", "password": "correct horse battery staple"});
     let logged_in = api.post("/api/v1/auth/login", &login).await?;
     ensure!(logged_in.status == 200, "what the newer one wrote is there: {logged_in}");
@@ -239,7 +242,6 @@ async fn a_release_that_cannot_run_here_changes_nothing() -> Result<()> {
         ("switch-release.sh", Some("../older"), "there is no release"),
         ("switch-release.sh", Some("incomplete"), "does not run"),
         ("switch-release.sh", Some("strict"), "rejects"),
-        ("switch-release.sh", Some("older"), "older is the current release"),
         ("rollback.sh", None, "no release was current before"),
     ] {
         let mut command = Command::new(script(name));
