@@ -28,7 +28,9 @@ const OPEN: [&str; 4] = ["/health", "/livez", "/readyz", "/metrics"];
 pub(super) fn admit(hosts: Vec<String>, token: SecretString) -> Box<Admit> {
     Box::new(move |request| {
         check_host(request, &hosts)?;
-        if OPEN.contains(&request.path()) || sent_token(request.headers()).is_some_and(|sent| is_secret(sent, &token)) {
+        if OPEN.contains(&request.path())
+            || sent_token(request.headers()).is_some_and(|sent| is_secret(sent, &token))
+        {
             return Ok(());
         }
         let detail = "Send the header 'Authorization: Bearer <DRIVER_TOKEN>'.";
