@@ -5,15 +5,20 @@ use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::time::Duration;
 
 use tokio::io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use tokio::task::JoinHandle;
+use tokio::time::timeout;
 
 use crate::lesson::steps::{Guess, Step};
 
 /// The most that is kept of what it writes to standard error, in bytes.
 const MAX_WORDS: usize = 64 * 1024;
+/// When one that was stopped, or wrote its last step, is killed. Starting an instance may take it a
+/// minute.
+pub(super) const KILL_TIMEOUT: Duration = Duration::from_secs(150);
 /// Our own program, also after a build has replaced its file.
 const PROGRAM: &str = "/proc/self/exe";
 
@@ -78,8 +83,14 @@ impl LessonProcess {
 
     /// Waits for its end; the status, and its last words.
     pub(super) async fn end(mut self) -> (io::Result<ExitStatus>, String) {
-        drop(self.input);
-        let status = self.child.wait().await;
+        drop((self.input, self.steps));
+        let status = match timeout(KILL_TIMEOUT, self.child.wait()).await {
+            Ok(status) => status,
+            Err(_) => {
+                let _ended = self.child.start_kill();
+                self.child.wait().await
+            }
+        };
         let words = self.words.await.unwrap_or_default();
         let last = words.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or_default();
         (status, last.trim_start_matches("loadtest: ").to_owned())

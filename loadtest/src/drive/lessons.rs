@@ -3,7 +3,6 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use proto_contracts::control::LessonPhase;
 use tokio::sync::mpsc;
@@ -11,15 +10,12 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::drive::classroom::{NO_STACK, Refused};
 use crate::drive::driver::Driver;
-use crate::drive::lesson_process::LessonProcess;
+use crate::drive::lesson_process::{KILL_TIMEOUT, LessonProcess};
 use crate::drive::lesson_run::{Order, Run};
 use crate::lesson::NOT_PUT_BACK;
 use crate::lesson::catalogue::{self, Lesson};
 use crate::lesson::room::journal;
 use crate::lesson::steps::Step;
-
-/// When a stopped lesson is killed. Starting an instance may take it a minute.
-const KILL_TIMEOUT: Duration = Duration::from_secs(150);
 
 impl Driver {
     /// Starts a lesson, unless one runs.
