@@ -314,7 +314,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn clients_share_addresses_as_told() {
+    fn clients_share_addresses_as_set() {
         let addresses = |per_address| {
             (0..200).map(|number| address(number, per_address)).collect::<BTreeSet<_>>().len()
         };
