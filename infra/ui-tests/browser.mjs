@@ -111,6 +111,11 @@ export async function foreign(url, use) {
 
 /** Fails when axe-core finds something serious or critical. */
 export async function assertAccessible(page) {
+  // A colour between two states is neither of them.
+  await page.evaluate(() => {
+    const ending = document.getAnimations().filter((one) => one.effect.getComputedTiming().endTime !== Infinity);
+    return Promise.allSettled(ending.map((one) => one.finished)).then(() => undefined);
+  });
   const { violations } = await page.evaluate(`${axe};axe.run()`);
   const grave = violations.filter(({ impact }) => ['serious', 'critical'].includes(impact));
   const found = grave.map(({ id, nodes }) => {

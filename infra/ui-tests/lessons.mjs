@@ -1,6 +1,6 @@
 // Lessons from the board, on a system of `local-stack up --driver`: predict, measure, reveal, and stop half-way.
 import assert from 'node:assert/strict';
-import { readFileSync } from 'node:fs';
+import { readFileSync, readdirSync } from 'node:fs';
 import { after, describe, it } from 'node:test';
 import { SCHEMES, SIZES, assertAccessible, assertFits, screenshot, visit } from './browser.mjs';
 
@@ -54,14 +54,28 @@ async function putBack(before) {
   assert.equal(now, before, 'everything is put back');
 }
 
+/** The process of a lesson on this system. */
+function processOf(lesson) {
+  for (const pid of readdirSync('/proc').filter((name) => /^\d+$/.test(name))) {
+    let line = '';
+    try {
+      line = readFileSync(`/proc/${pid}/cmdline`, 'utf8');
+    } catch {
+      // It has ended meanwhile.
+    }
+    if (line.includes(`\0lesson\0run\0${lesson}\0`) && line.includes(process.env.TANDEM_LESSONS_STATE)) return Number(pid);
+  }
+  throw new Error(`the lesson ${lesson} has no process`);
+}
+
 /** Starts a lesson from the list, by keyboard alone. */
-async function start(page, name) {
+async function start(page, name, isShort = true) {
   await page.locator('#lab summary').focus();
   await page.keyboard.press('Enter');
   const short = page.getByLabel('short: fewer requests, wider tolerances');
   await short.focus();
-  await page.keyboard.press('Space');
-  assert.equal(await short.isChecked(), true);
+  if (isShort) await page.keyboard.press('Space');
+  assert.equal(await short.isChecked(), isShort);
   await page.getByRole('button', { name }).focus();
   await page.keyboard.press('Enter');
   await state(page, 'What do you predict?');
@@ -186,14 +200,19 @@ describe('the lessons of the board', () => {
     visit('/', { at: control }, async (page) => {
       const before = await found();
       await unlock(page);
-      await start(page, 'Start lesson 5: Scaling out moves 1/(N+1) of the keys');
+      await start(page, 'Start lesson 5: Scaling out moves 1/(N+1) of the keys', false);
       await page.keyboard.press('Enter');
+      // The lesson adds an instance, and the board shows it. The lesson goes on when the page has seen that.
+      const isAdded = async () => (await api('GET', 'pools')).pools.some(({ instances }) => instances.some(({ name }) => name === 'stateful-3'));
+      while (!await isAdded()) await new Promise((resolve) => { setTimeout(resolve, 20); });
+      const lesson = processOf('scaling');
+      process.kill(lesson, 'SIGSTOP');
       await state(page, 'It measures on the running system');
-      // The lesson adds an instance, and the board shows it.
       await page.locator('[data-id="stateful-3"]').waitFor();
       await screenshot(page, 'lesson-measures');
       await page.locator('#lesson-stop').focus();
       await page.keyboard.press('Enter');
+      process.kill(lesson, 'SIGCONT');
       await state(page, 'Stopped. Everything is as before.');
       await page.locator('[data-id="stateful-3"]').waitFor({ state: 'detached' });
       await putBack(before);
