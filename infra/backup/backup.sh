@@ -31,7 +31,7 @@ retained() {
 
 # --- Files ----------------------------------------------------------------------------------------------------------------
 # Content never changes, so each file is kept once, under its id and SHA-256, however many backups name it. Reads rows: id, size, SHA-256.
-pool_names() { awk -v suffix="$(suffix)" '{ print substr($1, length($1) - 1) "/" $1 "-" $3 suffix }'; }
+with_pool_names() { awk -v suffix="$(suffix)" '{ print substr($1, length($1) - 1) "/" $1 "-" $3 suffix, $0 }'; }
 
 # Copies what the pool lacks of these rows. What the store lacks, or has with another checksum, is in $scratch/missing afterwards.
 copy_files() { # rows
@@ -39,7 +39,7 @@ copy_files() { # rows
     : >"$scratch/missing"
     [[ -s $rows ]] || return 0
     names files | sort >"$scratch/pool"
-    paste -d ' ' <(pool_names <"$rows") "$rows" | sort | join -v 1 - "$scratch/pool" >"$scratch/wanted"
+    with_pool_names <"$rows" | sort | join -v 1 - "$scratch/pool" >"$scratch/wanted"
     split_batches "$scratch/wanted"
     for batch in "$scratch"/batch.*; do
         [[ -e $batch ]] || continue
@@ -125,7 +125,7 @@ stored_rows() {
 }
 # The list is not encrypted: it has ids, sizes and checksums, and a backup is pruned without a key.
 list_files() { # folder
-    paste -d ' ' "$scratch/rows" <(pool_names <"$scratch/rows") | { grep -vFf "$scratch/missing" || true; } | gzip -n >"$1/files.list.gz"
+    with_pool_names <"$scratch/rows" | awk '{ print $2, $3, $4, $1 }' | { grep -vFf "$scratch/missing" || true; } | gzip -n >"$1/files.list.gz"
     echo "files $(gzip -dc "$1/files.list.gz" | wc -l)" >>"$1/MANIFEST"
 }
 files_of() { # folder
@@ -187,9 +187,12 @@ begin() { # kind
     lock_destination
     name=$(date --utc +%Y%m%dT%H%M%SZ) began=$(date +%s)
     # A name is a second, and belongs to one backup.
-    while [[ -n $(names "$1/$name") ]]; do
+    local used
+    used=$(names "$1/$name")
+    while [[ -n $used ]]; do
         sleep 0.2
         name=$(date --utc +%Y%m%dT%H%M%SZ)
+        used=$(names "$1/$name")
     done
     lost=0
 }
@@ -296,14 +299,19 @@ drop() { # kind; names on standard input
         names "$1" | { grep "^$old/" || true; } | remove "$1"
     done
 }
+begun_backups() { # kind: all names, those without a manifest, too
+    names "$1" | cut -d / -f 1 | sort --unique
+}
 prune() {
     local all=$scratch/all kept=$scratch/kept kind
     complete_backups daily >"$all"
     retained <"$all" >"$kept"
     comm -23 "$all" "$kept" | drop daily
-    # What crashed two days ago or earlier.
+    # What crashed two days ago or earlier. Each list is a file: a failed list would else be an empty one, with nothing complete.
     for kind in daily recent base; do
-        names "$kind" | cut -d / -f 1 | sort --unique | comm -23 - <(complete_backups "$kind") |
+        begun_backups "$kind" >"$scratch/begun"
+        complete_backups "$kind" >"$scratch/complete"
+        comm -23 "$scratch/begun" "$scratch/complete" |
             awk -v limit="$(date --utc --date='2 days ago' +%Y%m%dT%H%M%SZ)" '$0 < limit' | drop "$kind"
     done
     prune_files
@@ -322,7 +330,8 @@ prune_files() {
         get "$backup/files.list.gz" "$scratch/list.gz" || fail "cannot read the list of files of $backup"
         gzip -dc "$scratch/list.gz" | cut -d ' ' -f 4 >>"$scratch/named" || fail "the list of files of $backup is damaged"
     done
-    names files | sort | comm -23 - <(sort --unique "$scratch/named") | remove files
+    sort --unique "$scratch/named" >"$scratch/still"
+    names files | sort | comm -23 - "$scratch/still" | remove files
 }
 prune_wal() {
     local backup current
@@ -343,11 +352,12 @@ prune_wal() {
 list() {
     make_scratch
     use_backups
-    local kind one
+    local kind
     for kind in daily recent base; do
-        for one in $(names "$kind" | cut -d / -f 1 | sort --unique); do
-            if complete_backups "$kind" | grep -qx "$one"; then echo "$kind/$one"; else echo "$kind/$one incomplete"; fi
-        done
+        begun_backups "$kind" >"$scratch/begun"
+        complete_backups "$kind" >"$scratch/complete"
+        { comm -12 "$scratch/begun" "$scratch/complete" && comm -23 "$scratch/begun" "$scratch/complete" | sed 's/$/ incomplete/'; } |
+            sort | sed "s|^|$kind/|"
     done
 }
 verify() { # backup
@@ -356,7 +366,8 @@ verify() { # backup
     fetch_backup "$1" "$scratch/backup"
     # Each file that it names is there.
     if [[ -e $scratch/backup/files.list.gz ]]; then
-        gzip -dc "$scratch/backup/files.list.gz" | cut -d ' ' -f 4 | sort | comm -23 - <(names files | sort) >"$scratch/absent"
+        names files | sort >"$scratch/pool"
+        gzip -dc "$scratch/backup/files.list.gz" | cut -d ' ' -f 4 | sort | comm -23 - "$scratch/pool" >"$scratch/absent"
         [[ ! -s $scratch/absent ]] || fail "$1 lacks $(wc -l <"$scratch/absent") files, such as $(head -n 1 "$scratch/absent")"
     fi
     say "$1 is sound"

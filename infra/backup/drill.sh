@@ -31,16 +31,20 @@ make_place() {
     fi
     place=$place/postgres
 }
-start_postgres() {
+start_postgres() { # options of where it listens
     (cd / && "${as_server[@]}" pg_ctl --silent --wait --timeout=3600 --pgdata="$place/data" --log="$place/log" \
-        --options="-p $postgres_port -c listen_addresses=127.0.0.1 -c unix_socket_directories='' -c archive_mode=off" start >/dev/null) ||
+        --options="-p $postgres_port $1 -c archive_mode=off -c logging_collector=off" start >/dev/null) ||
         fail "PostgreSQL does not start: $(tail -n 3 "$place/log")"
 }
 stop_postgres() { (cd / && "${as_server[@]}" pg_ctl --silent --mode=immediate --pgdata="$place/data" stop >/dev/null); }
 restore() { # arguments of restore.sh
-    env DATABASE_URL="postgresql://drill:drill@127.0.0.1:$postgres_port/drill" SESSION_REDIS_URL="redis://127.0.0.1:$redis_port_of_drill" \
-        FILES_URL="file://${place// /%20}/files" DATABASE_URL_PASSWORD_FILE='' SESSION_REDIS_URL_PASSWORD_FILE='' DRILL_OF_RESTORE=1 \
+    # By the environment of a subshell, since a command line of `env` can be read by every user.
+    (
+        export DATABASE_URL="postgresql://drill:$postgres_password@127.0.0.1:$postgres_port/drill"
+        export SESSION_REDIS_URL="redis://127.0.0.1:$redis_port_of_drill" FILES_URL="file://${place// /%20}/files"
+        export DATABASE_URL_PASSWORD_FILE='' SESSION_REDIS_URL_PASSWORD_FILE='' DRILL_OF_RESTORE=1
         "$folder_of_scripts/restore.sh" "$@"
+    )
 }
 # Each file of each row has its bytes.
 compare_files() {
@@ -57,13 +61,15 @@ drill_daily() {
     [[ $backup != daily/ ]] || fail "there is no complete daily backup"
     say "$backup into a scratch system"
     begin=$(date +%s)
-    printf drill >"$place/password"
+    # On a port, where restore.sh expects it, so nobody else of this machine may know the password.
+    postgres_password=$(od --address-radix=n --read-bytes=16 --format=x1 /dev/urandom | tr -d ' ')
+    printf %s "$postgres_password" >"$place/password"
     [[ $EUID != 0 ]] || chown postgres: "$place/password"
     (cd / && "${as_server[@]}" initdb --username=drill --auth=scram-sha-256 --pwfile="$place/password" --encoding=UTF8 --no-locale --pgdata="$place/data" >/dev/null) ||
         fail "initdb failed"
-    start_postgres
+    start_postgres "-c listen_addresses=127.0.0.1 -c unix_socket_directories=''"
     unset DATABASE_URL_PASSWORD_FILE
-    DATABASE_URL="postgresql://drill:drill@127.0.0.1:$postgres_port/postgres" && use_database "$DATABASE_URL"
+    DATABASE_URL="postgresql://drill:$postgres_password@127.0.0.1:$postgres_port/postgres" && use_database "$DATABASE_URL"
     sql 'CREATE DATABASE drill'
     export PGDATABASE=drill
     mkdir "$place/sessions" "$place/files"
@@ -92,24 +98,29 @@ drill_daily() {
 }
 # The newest data folder, and the WAL up to its end.
 drill_wal() {
-    local begin last
-    [[ -n $(newest base) ]] || {
+    local begin last newest_base newest_wal
+    newest_base=$(newest base)
+    [[ -n $newest_base ]] || {
         say "there is no base backup: nothing restores a moment between two daily backups"
         return
     }
-    say "base/$(newest base) and the archived WAL into a scratch system"
+    say "base/$newest_base and the archived WAL into a scratch system"
     begin=$(date +%s)
-    restore data-folder "$place/data"
-    # Its own users and passwords are there; this one comes without.
-    echo 'host all all 127.0.0.1/32 trust' >"$place/data/pg_hba.conf"
-    start_postgres
-    export PGUSER=${DRILL_ROLE:-tandem} PGDATABASE=${DRILL_DATABASE:-tandem}
+    restore data-folder "$place/data" "--base=base/$newest_base"
+    # Its own users and passwords are there. This drill has none, so it comes by a socket in a folder that is closed to others.
+    echo 'local all all trust' >"$place/data/pg_hba.conf"
+    start_postgres "-c listen_addresses='' -c unix_socket_directories='$place'"
+    export PGHOST=$place PGUSER=${DRILL_ROLE:-tandem} PGDATABASE=${DRILL_DATABASE:-tandem}
     until [[ $(sql 'SELECT pg_is_in_recovery()') == f ]]; do sleep 0.2; done
     wal_rto=$(($(date +%s) - begin))
+    # A missing segment is where recovery ends, without an error.
+    newest_wal=$(find "$place/data.wal" -type f -printf '%f\n' | sed -nE 's/^([0-9A-F]{24})\.gz$/\1/p' | sort | tail -n 1)
+    [[ -z $newest_wal ]] || grep -qF "restored log file \"$newest_wal\"" "$place/log" ||
+        fail "the archived WAL has a gap: recovery ended before $newest_wal"
     last=$(sed -n 's/.*last completed transaction was at log time \(.*\)$/\1/p' "$place/log" | tail -n 1)
     # Without a change since, the copy of the data folder has the last one.
     if [[ -z $last ]]; then
-        get "base/$(newest base)/MANIFEST" "$scratch/manifest"
+        get "base/$newest_base/MANIFEST" "$scratch/manifest"
         last=@$(field "$scratch/manifest" ended)
     fi
     # The log's time is that of the server, which runs here.

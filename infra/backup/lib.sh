@@ -46,7 +46,9 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM HUP
 umask 077
-work=${BACKUP_WORK_DIR:-/var/tmp/tandem-backup-$(id -u)}
+# Root's is that of the units: the lock is in it.
+if ((EUID == 0)); then work=/var/lib/tandem-backup; else work=/var/tmp/tandem-backup-$(id -u); fi
+work=${BACKUP_WORK_DIR:-$work}
 make_scratch() {
     mkdir -p -- "$work"
     # Somebody else's folder could be read and changed by them.
@@ -70,12 +72,22 @@ decoded() { # text with %20
     local text=${1//\\/\\\\}
     printf '%b' "${text//%/\\x}"
 }
+encoded() { # text, for an address
+    local LC_ALL=C text=$1 at byte
+    for ((at = 0; at < ${#text}; at++)); do
+        byte=${text:at:1}
+        case $byte in
+            [A-Za-z0-9._~-]) printf %s "$byte" ;;
+            *) printf '%%%02X' "$(($(printf '%d' "'$byte") & 255))" ;;
+        esac
+    done
+}
 with_password() { # name of a variable: its value, with the password of NAME_PASSWORD_FILE in place of {password}
     local url=${!1:-} file_variable=$1_PASSWORD_FILE
     if [[ -n ${!file_variable:-} ]]; then
         local password
         password=$(<"${!file_variable}") || fail "cannot read the file of $file_variable"
-        url=${url/'{password}'/$password}
+        url=${url/'{password}'/"$(encoded "$password")"}
     fi
     printf %s "$url"
 }
@@ -168,7 +180,11 @@ table_sums() { # snapshot, or nothing
 }
 # id, size and SHA-256 of each stored file.
 files_sql="SELECT id, size, encode(sha256, 'hex') FROM files WHERE state = 'stored' ORDER BY id"
-has_files_table() { [[ $(sql "SELECT to_regclass('public.files') IS NOT NULL") == t ]]; }
+has_files_table() {
+    local there
+    there=$(sql "SELECT to_regclass('public.files') IS NOT NULL") || fail "PostgreSQL at $PGHOST:$PGPORT does not respond"
+    [[ $there == t ]]
+}
 
 # Splits a list whose third word is a size into $scratch/batch.*, of a gibibyte or 1,000 files, so that little space is needed here.
 split_batches() { # list

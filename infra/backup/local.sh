@@ -31,6 +31,8 @@ export DATABASE_URL="postgresql://tandem:{password}@127.0.0.1:$postgres_port/tan
 export SESSION_REDIS_URL="redis://127.0.0.1:$sessions_port"
 export FILES_URL="file://${state// /%20}/files" BACKUP_URL="file://${state// /%20}/backups" BACKUP_WORK_DIR=$state/backup-work
 
+mkdir -p "$state/backups"
+
 services() { grep -oE '^(stateless|stateful)-[0-9]+' <<<"$components"; }
 case ${1:-} in
     backup) exec infra/backup/backup.sh "${2:?create, recent, list or verify}" "${@:3}" ;;

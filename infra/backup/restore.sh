@@ -60,6 +60,7 @@ check_database() {
 }
 check_sessions() {
     has_sessions || fail "SESSION_REDIS_URL is not set"
+    [[ " ${redis_args[*]} " != *' --tls '* ]] || need openssl openssl
     local keys
     keys=$(redis dbsize) || fail "Redis at $redis_host:$redis_port does not respond"
     [[ $keys =~ ^[0-9]+$ ]] || fail "Redis at $redis_host:$redis_port: $keys"
@@ -137,9 +138,16 @@ restore_batch() { # found rows
 restore_sessions() {
     local socket=$scratch/s log=$scratch/redis.log
     redis-check-rdb "$scratch/backup/sessions.rdb" >"$log" 2>&1 || fail "the snapshot of Redis is damaged"
-    [[ " ${redis_args[*]} " != *' --tls '* ]] || fail "MIGRATE speaks no TLS here; name a plain port of Redis in SESSION_REDIS_URL"
+    local tls=()
+    if [[ " ${redis_args[*]} " == *' --tls '* ]]; then
+        # MIGRATE has TLS as to others of a cluster, and Redis demands a certificate of its own for that. Nobody asks for it.
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:prime256v1 -nodes -days 1 -subj /CN=restore \
+            -keyout "$scratch/restore.key" -out "$scratch/restore.crt" 2>"$log" || fail "openssl: $(tail -n 1 "$log")"
+        tls=(--tls-cluster yes --tls-cert-file "$scratch/restore.crt" --tls-key-file "$scratch/restore.key")
+        tls+=(--tls-ca-cert-file "${TLS_CA_FILE:-/etc/ssl/certs/ca-certificates.crt}")
+    fi
     redis-server --port 0 --unixsocket "$socket" --dir "$scratch/backup" --dbfilename sessions.rdb --save '' --appendonly no \
-        --logfile "$log" --maxmemory 0 --proto-max-bulk-len 536870912 &
+        --logfile "$log" --maxmemory 0 --proto-max-bulk-len 536870912 "${tls[@]}" &
     loader=$!
     until [[ $(redis-cli -s "$socket" ping 2>/dev/null) == PONG ]]; do
         kill -0 "$loader" 2>/dev/null || fail "the snapshot of Redis cannot be loaded: $(tail -n 1 "$log")"
@@ -147,7 +155,8 @@ restore_sessions() {
     done
     ((!force)) || redis flushall >/dev/null
     # Quoted as redis-cli reads it; the password goes by standard input, too.
-    redis-cli -s "$socket" --scan | awk -v host="$redis_host" -v port="$redis_port" -v user="$redis_user" -v password="${REDISCLI_AUTH:-}" '
+    redis-cli -s "$socket" --scan | awk -v host="$redis_host" -v port="$redis_port" -v user="$redis_user" '
+        BEGIN { password = ENVIRON["REDISCLI_AUTH"] }
         function quoted(text) { gsub(/\\/, "\\\\", text); gsub(/"/, "\\\"", text); return "\"" text "\"" }
         function send() { if (keys != "") print "MIGRATE " quoted(host) " " port " \"\" 0 60000 COPY REPLACE" (password == "" ? "" : " AUTH2 " quoted(user) " " quoted(password)) " KEYS" keys; keys = ""; count = 0 }
         { keys = keys " " quoted($0); if (++count == 200) send() } END { send() }' |
@@ -162,6 +171,22 @@ restore_sessions() {
 }
 
 # --- A data folder of PostgreSQL ------------------------------------------------------------------------------------------
+ended_before() { # manifest, time; always true without a time
+    [[ -z $2 ]] || (($(field "$1" ended) <= $(date --date="$2" +%s)))
+}
+# A moment is reached from a base before it.
+newest_before() { # time, or nothing
+    local one
+    complete_backups base | sort --reverse >"$scratch/bases"
+    while IFS= read -r one; do
+        get "base/$one/MANIFEST" "$scratch/manifest" || fail "the manifest of base/$one cannot be read"
+        if ended_before "$scratch/manifest" "$1"; then
+            echo "$one"
+            return
+        fi
+    done <"$scratch/bases"
+    [[ ! -s $scratch/bases ]] || fail "no base backup is older than '$1': no moment before the oldest of backup.sh list can be restored"
+}
 restore_data_folder() { # folder
     local to system start
     [[ $1 == /* ]] || fail "the data folder must be an absolute path"
@@ -173,13 +198,14 @@ restore_data_folder() { # folder
     check_tools
     make_scratch
     use_backups
-    [[ -n $base ]] || base=base/$(newest base)
+    [[ -n $base ]] || base=base/$(newest_before "$moment")
     [[ $base =~ ^base/[0-9]{8}T[0-9]{6}Z$ ]] || fail "there is no complete base backup; backup.sh list names what there is"
     if [[ -n $(ls -A -- "$to" 2>/dev/null) ]]; then
         ((force)) || fail "$to is not empty; --force moves it aside"
         [[ ! -e $to/postmaster.pid ]] || ! kill -0 "$(head -n 1 "$to/postmaster.pid")" 2>/dev/null || fail "a server uses $to; stop it first"
     fi
     fetch_backup "$base" "$scratch/backup"
+    ended_before "$scratch/backup/MANIFEST" "$moment" || fail "$base was made after '$moment'; without --base an older one is chosen"
     part base.tar.gz
     system=$(field "$scratch/backup/MANIFEST" system) start=$(field "$scratch/backup/MANIFEST" start)
     # Beside its place, so that what is there is complete.
@@ -191,7 +217,8 @@ restore_data_folder() { # folder
     {
         echo "restore_command = 'test -f \"$to.wal/%f.gz\" && gunzip -c \"$to.wal/%f.gz\" >\"%p\"'"
         echo "recovery_target_action = promote"
-        [[ -z $moment ]] || echo "recovery_target_time = '$moment'"
+        # Empty, too: the base may have that of a restore before it, and the last line counts.
+        echo "recovery_target_time = '$moment'"
     } >>"$to.new/postgresql.auto.conf"
     : >"$to.new/recovery.signal"
     chmod 700 "$to.new"
@@ -203,9 +230,20 @@ restore_data_folder() { # folder
     sync --file-system -- "$to"
     say "$to: $base and $(find "$to.wal" -type f | wc -l) files of WAL. Start PostgreSQL; remove $to.wal when pg_is_in_recovery() is false"
 }
-# From the base backup on, compressed: of the archive, and of what was not taken over from PostgreSQL yet.
+# From the base backup on, compressed: of what was not taken over from PostgreSQL yet, and of the archive. In this order: what
+# `backup.sh recent` takes over meanwhile is in the archive then.
 fetch_wal() { # system, start, folder
     local entry name sha256
+    if [[ -n ${WAL_ARCHIVE_DIR:-} && -d ${WAL_ARCHIVE_DIR:-}/$1 ]]; then
+        for entry in "$WAL_ARCHIVE_DIR/$1"/*; do
+            [[ -f $entry ]] || continue
+            name=$3/${entry##*/}.gz
+            gzip -1 -n -c -- "$entry" >"$name" || {
+                rm -f -- "$name"
+                [[ ! -e $entry ]] || fail "$entry cannot be read"
+            }
+        done
+    fi
     names "wal/$1" | awk -v start="$2" '/\.history-/ || substr($0, 9, 16) >= substr(start, 9, 16)' >"$scratch/wal.names"
     mkdir -p "$scratch/wal"
     get_all "wal/$1" "$scratch/wal.names" "$scratch/wal"
@@ -214,12 +252,6 @@ fetch_wal() { # system, start, folder
         decrypt "$entry" <"$scratch/wal/$entry" >"$3/$name.gz" || fail "$entry cannot be decrypted"
         [[ $(gzip -dc "$3/$name.gz" | sha256sum | cut -c 1-64) == "${sha256%%.*}" ]] || fail "the archived $name is damaged"
     done <"$scratch/wal.names"
-    [[ -n ${WAL_ARCHIVE_DIR:-} && -d ${WAL_ARCHIVE_DIR:-}/$1 ]] || return 0
-    for entry in "$WAL_ARCHIVE_DIR/$1"/*; do
-        name=${entry##*/}
-        [[ -e $entry && ! -e $3/$name.gz ]] || continue
-        gzip -1 -n -c -- "$entry" >"$3/$name.gz"
-    done
 }
 
 case ${words[0]:-} in

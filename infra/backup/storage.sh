@@ -50,7 +50,8 @@ s3_list() { # folder
 # --- The place of backups -------------------------------------------------------------------------------------------------
 use_backups() {
     place BACKUP_URL BACKUP
-    [[ $BACKUP_kind == s3 ]] || mkdir -p -- "$BACKUP_path"
+    # It is never made here: where a disk is not mounted, backups would fill the place below it.
+    [[ $BACKUP_kind == s3 || -d $BACKUP_path ]] || fail "there is no folder $BACKUP_path: is it mounted? If it is new, make it with mkdir"
 }
 put() { # file here, name
     if [[ $BACKUP_kind == s3 ]]; then
@@ -98,12 +99,13 @@ put_all() { # folder here, name of the folder there
     mkdir -p -- "$BACKUP_path/$2"
     # Another file system cannot rename: each arrives beside its place first.
     local file name
+    find "$1" -type f -print0 >"$scratch/put"
     while IFS= read -r -d '' file; do
         name=$BACKUP_path/$2/${file#"$1"/}
         mkdir -p -- "${name%/*}"
         cp -- "$file" "$name.partial"
         mv -- "$name.partial" "$name"
-    done < <(find "$1" -type f -print0)
+    done <"$scratch/put"
     sync --file-system -- "$BACKUP_path/$2"
 }
 get_all() { # folder there, list of names, folder here
@@ -152,13 +154,14 @@ write_files() { # folder here
     fi
     mkdir -p -- "$FILES_path"
     local file name
+    find "$1" -type f -print0 >"$scratch/put"
     while IFS= read -r -d '' file; do
         name=$FILES_path/${file#"$1"/}
         mkdir -p -- "${name%/*}"
         # The name of an unfinished upload, which the service sweeps if this ends here.
         cp -- "$file" "$name#restore"
         mv -- "$name#restore" "$name"
-    done < <(find "$1" -type f -print0)
+    done <"$scratch/put"
     # As the service makes them, which may run as another user.
     if ((EUID == 0)); then chown --recursive --reference="$FILES_path" -- "$FILES_path"; fi
     sync --file-system -- "$FILES_path"

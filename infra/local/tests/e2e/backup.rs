@@ -15,6 +15,7 @@ use ledger::Ledger;
 
 mod damage;
 mod ledger;
+mod lists;
 mod s3;
 mod schedule;
 mod wal;
@@ -43,6 +44,7 @@ impl Backups {
     fn of(stack: &Stack) -> Result<Self> {
         let folder = tempfile::Builder::new().prefix("tandem backup ").tempdir()?;
         let path = folder.path().to_string_lossy().into_owned();
+        std::fs::create_dir(folder.path().join("store"))?;
         let url = |path: &str| format!("file://{}", path.replace(' ', "%20"));
         let env = [
             ("DATABASE_URL", stack.database_url().expose_secret().to_owned()),

@@ -65,6 +65,22 @@ fn archived_until(wal: &Path) -> Result<u64> {
     Ok(last)
 }
 
+fn remove_the_segment_before_the_last(store: &Path) -> Result<()> {
+    let wal = std::fs::read_dir(store.join("wal"))?.next().context("a system")??.path();
+    let mut segments = Vec::new();
+    for entry in std::fs::read_dir(wal)? {
+        let path = entry?.path();
+        let name = path.file_name().context("a name")?.to_string_lossy().into_owned();
+        let (segment, _) = name.split_once('-').context("a name and its checksum")?;
+        if segment.len() == 24 {
+            segments.push((segment.to_owned(), path));
+        }
+    }
+    segments.sort();
+    let place = segments.len().checked_sub(2).context("two segments")?;
+    Ok(std::fs::remove_file(&segments[place].1)?)
+}
+
 fn position(lsn: &str) -> Result<u64> {
     let (high, low) = lsn.split_once('/').context("a position")?;
     Ok((u64::from_str_radix(high, 16)? << 32) + u64::from_str_radix(low, 16)?)
@@ -75,7 +91,7 @@ fn position(lsn: &str) -> Result<u64> {
 #[tokio::test]
 async fn a_lost_data_folder_loses_one_segment_at_most() -> Result<()> {
     let stack = archiving_stack().start().await?;
-    let backups = Backups::of(&stack)?;
+    let mut backups = Backups::of(&stack)?;
     let data = stack.database_folder();
     let folder = data.to_str().context("a path")?.to_owned();
     let client = database(&stack).await?;
@@ -131,7 +147,44 @@ async fn a_lost_data_folder_loses_one_segment_at_most() -> Result<()> {
     let expected: Vec<i32> =
         found.into_iter().chain(before.into_iter().map(|(row, _)| row)).collect();
     ensure!(now == expected, "{now:?}");
+
+    // A base of the restored server does not keep the moment: everything since is restored.
+    backups.run("backup", &["base"]).await?;
+    commit(&client, 30_000..30_010).await?;
+    archived(&client).await?;
+    commit(&client, 40_000..40_001).await?;
+    archived(&client).await?;
     drop(client);
+    stack.stop("postgres").await?;
+    // A moment before that base is reached from the one before.
+    let earlier = ["data-folder", &folder, "--force", &format!("--time={moment}")];
+    let newest = backups.newest("base/").await?;
+    let by_newest = format!("--base={newest}");
+    let of_newest = [&earlier[..], &[&by_newest]].concat();
+    backups.fails("restore", &of_newest, "was made after").await?;
+    let restored = backups.run("restore", &earlier).await?;
+    ensure!(!restored.contains(&newest), "{restored}");
+    let long_ago = ["data-folder", &folder, "--force", "--time=2020-01-01 00:00:00+00"];
+    backups.fails("restore", &long_ago, "no base backup is older").await?;
+    backups.run("restore", &["data-folder", &folder, "--force"]).await?;
+    start(&stack, &["postgres"]).await?;
+    let client = database(&stack).await?;
+    recovered(&client).await?;
+    let expected = expected.into_iter().chain(30_000..30_010).chain([40_000]);
+    let now = rows(&client).await?;
+    ensure!(now == expected.collect::<Vec<_>>(), "{now:?}");
+    drop(client);
+
+    // The drill sees a gap, where recovery ends without an error.
+    for port in ["DRILL_POSTGRES_PORT", "DRILL_REDIS_PORT"] {
+        backups.set(port, stack.ports().spare()?.to_string());
+    }
+    start(&stack, &SERVICES).await?;
+    backups.run("backup", &["create"]).await?;
+    backups.run("backup", &["recent"]).await?;
+    backups.run("drill", &[]).await?;
+    remove_the_segment_before_the_last(&backups.store())?;
+    backups.fails("drill", &[], "the archived WAL has a gap").await?;
     stack.shutdown().await;
     Ok(())
 }
