@@ -160,6 +160,11 @@ impl Stack {
         redis::sessions_url(&self.settings)
     }
 
+    /// The same as the services have it: by TLS, if it is on.
+    pub fn redis_sessions_url_for_services(&self) -> String {
+        redis::sessions_url_for_services(&self.settings)
+    }
+
     /// URL of the cache's Redis.
     pub fn redis_cache_url(&self) -> String {
         self.settings.redis_cache_url()

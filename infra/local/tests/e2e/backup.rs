@@ -49,7 +49,8 @@ impl Backups {
         let env = [
             ("DATABASE_URL", stack.database_url().expose_secret().to_owned()),
             ("BACKUP_REPLICATION_URL", stack.replication_url().expose_secret().to_owned()),
-            ("SESSION_REDIS_URL", stack.redis_sessions_url()),
+            ("SESSION_REDIS_URL", stack.redis_sessions_url_for_services()),
+            ("TLS_CA_FILE", stack.ca_path().to_string_lossy().into_owned()),
             ("FILES_URL", url(&stack.files().to_string_lossy())),
             ("BACKUP_URL", url(&format!("{path}/store"))),
             ("BACKUP_WORK_DIR", format!("{path}/work")),
