@@ -129,7 +129,7 @@ else
 fi
 if ((${#compose[@]})); then
     combinations=('')
-    for overlay in scale dev staging ha monitoring traffic; do
+    for overlay in scale dev staging ha monitoring traffic server; do
         for before in "${combinations[@]}"; do combinations+=("${before:+$before }$overlay"); done
     done
     for overlays in "${combinations[@]}"; do
@@ -140,9 +140,6 @@ if ((${#compose[@]})); then
             echo "of base${overlays:+ and $overlays}" >>"$work/compose"
         fi
     done
-    # Alone, for the one Nginx of the base.
-    "${compose[@]}" --project-directory infra/compose -f infra/compose/compose.yaml -f infra/compose/compose.server.yaml config --quiet >>"$work/compose" 2>&1 ||
-        echo 'of base and server' >>"$work/compose"
     compose_accepts() { ! grep . "$work/compose"; }
     check "compose config: ${#combinations[@]} combinations of overlays" compose_accepts
 fi

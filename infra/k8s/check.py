@@ -239,6 +239,36 @@ def selectors(manifests):
             yield f"{title(it)}: it selects no Pod"
 
 
+def monitored(manifests):
+    """Each template with a port that a monitor of this overlay reads, and that port's number."""
+    for it in manifests.of("ServiceMonitor", "PodMonitor"):
+        wanted = [endpoint["port"] for endpoint in it["spec"].get("endpoints", []) + it["spec"].get("podMetricsEndpoints", [])]
+        if it["kind"] == "PodMonitor":
+            read = [(it["spec"]["selector"], wanted)]
+        else:
+            services = [one for one in manifests.of("Service") if selects(it["spec"]["selector"], one["metadata"].get("labels", {}))]
+            read = [({"matchLabels": one["spec"]["selector"]}, [port["targetPort"] for port in one["spec"]["ports"] if port["name"] in wanted]) for one in services]
+        for selector, names in read:
+            for workload, template in manifests.pods():
+                if selects(selector, template["metadata"]["labels"]):
+                    ports = [port for container in template["spec"]["containers"] for port in container.get("ports", [])]
+                    yield from ((workload, template, port["containerPort"]) for port in ports if port["name"] in names)
+
+
+def scrapes(manifests):
+    """A policy admits Prometheus to each port that it reads."""
+
+    def admits(policy, template, port):
+        from_monitoring = {"namespaceSelector": {"matchLabels": {"kubernetes.io/metadata.name": "monitoring"}}}
+        return selects(policy["spec"]["podSelector"], template["metadata"]["labels"]) and any(
+            from_monitoring in rule.get("from", []) and port in [one["port"] for one in rule.get("ports", [])] for rule in policy["spec"].get("ingress", [])
+        )
+
+    for workload, template, port in monitored(manifests):
+        if not any(admits(policy, template, port) for policy in manifests.of("NetworkPolicy")):
+            yield f"{title(workload)}: no policy admits Prometheus to its port {port}"
+
+
 def pre_stop_s(container):
     """How long its preStop takes."""
     hook = container["lifecycle"]["preStop"]
@@ -308,7 +338,7 @@ def faults(manifests, overlay):
     found = list(schemas(manifests))
     # With a wrong shape the others would fail over it.
     if not found:
-        for check in (identities, containers, references, selectors, times, settings):
+        for check in (identities, containers, references, selectors, scrapes, times, settings):
             found += check(manifests)
         found += resources_of_kind(manifests, overlay)
     return found
@@ -352,6 +382,7 @@ def mutations():
         ("a wrong port", "no container has the port", lambda m: m.named("Service", "gateway")["spec"]["ports"][0].update(targetPort="htpp")),
         ("a wrong selector", "0 workloads", lambda m: m.named("Service", "stateful-svc")["spec"]["selector"].update({NAME: "statefull"})),
         ("a wrong policy", "selects no Pod", lambda m: m.named("NetworkPolicy", "nginx")["spec"]["podSelector"]["matchLabels"].update({NAME: "ngnix"})),
+        ("a wall before Prometheus", "admits Prometheus", lambda m: m.template("postgres-exporter")["metadata"]["labels"].pop("app.kubernetes.io/part-of")),
         ("a short grace period", "grace period", lambda m: m.template("stateful-svc")["spec"].update(terminationGracePeriodSeconds=30)),
         ("a long preStop", "its preStop and its stop", lambda m: m.container("nginx")["lifecycle"]["preStop"]["exec"]["command"].append("sleep 60")),
         ("a hasty rollout", "minReadySeconds", lambda m: m.workload("stateful-svc")["spec"].update(minReadySeconds=0)),

@@ -162,6 +162,10 @@ cannot_log_in() {
     id -nG "$operator" | tr ' ' '\n' | grep -qx sudo || { echo "$operator is not in the group sudo, so nobody could administrate this server"; return; }
     effective=$(/usr/sbin/sshd -T -C "user=$operator,host=localhost,addr=127.0.0.1" 2>/dev/null) || { echo 'sshd rejects its configuration'; return; }
     grep -qx 'pubkeyauthentication yes' <<<"$effective" || { echo 'sshd accepts no keys'; return; }
+    if grep -Eq '^(allowgroups|denyusers|denygroups) ' <<<"$effective"; then
+        echo 'sshd has AllowGroups, DenyUsers or DenyGroups, which may refuse the operator; remove them first'
+        return
+    fi
     if grep -q '^allowusers ' <<<"$effective" && ! grep -qx "allowusers $operator" <<<"$effective"; then
         echo "sshd does not allow $operator"
         return
@@ -173,7 +177,9 @@ cannot_log_in() {
         [[ $file == /* ]] || file=$home/$file
         if [[ -s $file ]] && ssh-keygen -l -f "$file" >/dev/null 2>&1; then
             found=1
-            # StrictModes: sshd ignores the file if others can write to it or to its folders.
+            # StrictModes: sshd reads the file as the user, and ignores it if others own it, or can write to it or to its folders.
+            runuser --user="$operator" -- test -r "$file" || { echo "$operator cannot read $file, so sshd ignores it"; return; }
+            [[ -z $(find "$file" "$(dirname "$file")" "$home" -maxdepth 0 ! -user root ! -user "$operator") ]] || { echo "$file or its folders belong to another user, so sshd ignores it"; return; }
             [[ -z $(find "$file" "$(dirname "$file")" "$home" -maxdepth 0 -perm /022) ]] || { echo "others can write to $file or its folders, so sshd ignores it"; return; }
         fi
     done
@@ -268,6 +274,9 @@ enable_unit ufw.service
 
 harden_ssh
 [[ -z $ssh_failed ]] || echo "NOT DONE   SSH stays as it was: $ssh_failed" >&2
+# Lines of these add up, so those of other files hold, too.
+others=$(/usr/sbin/sshd -T 2>/dev/null | grep -E '^(port|allowusers) ' | grep -vx -e "port $ssh_port" -e "allowusers $operator" | paste -s -d ,) || true
+[[ -z $others ]] || echo "note: another file of /etc/ssh has also: $others; remove that when it is not wanted" >&2
 enable_unit ssh.service
 
 # --- Docker ---------------------------------------------------------------------------------------------------------------
@@ -300,8 +309,12 @@ if [[ $docker != none ]]; then
         add_dockers_repository
         install_packages docker-ce docker-ce-cli containerd.io docker-buildx-plugin docker-compose-plugin
     fi
+    # With userns-remap the daemon has another folder of data: what is there would be hidden.
+    if ((booted)) && ! grep -qs userns-remap /etc/docker/daemon.json && [[ -n $(docker ps --all --quiet && docker volume ls --quiet) ]]; then
+        fail 'Docker has containers or volumes, which userns-remap would hide; back them up and remove them first, or give --docker=none'
+    fi
     if put /etc/docker/daemon.json 644 <"$files/docker/daemon.json"; then
-        # userns-remap takes effect at a restart; containers run on meanwhile (live-restore).
+        # userns-remap takes effect at a restart.
         when_booted systemctl restart docker.service
     fi
     enable_unit docker.service
@@ -345,7 +358,7 @@ fi
 units=(tandem-backup@.service tandem-backup@create.timer tandem-backup@recent.timer tandem-backup@base.timer tandem-drill.service tandem-drill.timer)
 if [[ $mode == compose ]]; then
     install_units "${units[@]}" tandem-compose.service
-    create /etc/tandem/compose.env <<<'OVERLAYS=server'
+    create /etc/tandem/compose.env <<<'OVERLAYS="server"'
     env=$tandem/infra/compose/.env
     if [[ ! -e $env ]]; then
         sed -e 's/^TANDEM_MODE=.*/TANDEM_MODE=production/; s/^HTTPS_PORT=.*/HTTPS_PORT=443/; s/^HTTP_PORT=.*/HTTP_PORT=80/' \

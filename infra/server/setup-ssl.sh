@@ -60,7 +60,8 @@ fi
 ((production)) || [[ -n $server ]] || exit 0
 
 # The hook first, so that certbot calls it for the first certificate, too.
-install -d -m 755 /etc/letsencrypt/renewal-hooks/deploy
+install -d -m 755 /etc/letsencrypt/renewal-hooks/deploy /etc/tandem
+echo "${domains[0]}" >/etc/tandem/certificate-name
 ln -sfn "$here/deploy-certificate.sh" /etc/letsencrypt/renewal-hooks/deploy/tandem
 certbot "${arguments[@]}"
 # certbot runs the hooks of that folder at renewals alone.

@@ -160,6 +160,12 @@ chmod 775 "$root/home/ada/.ssh"
 sed -i 's/^MaxAuthTries.*/MaxAuthTries 4/' "$root/opt/tandem/infra/server/files/ssh/00-tandem.conf.template"
 check 'a key that sshd ignores: SSH stays' says 'others can write' setup --operator=ada --mode=binaries --ssh-port=2222 --no-upgrade
 chmod 700 "$root/home/ada/.ssh"
+inside chown root: /home/ada/.ssh/authorized_keys
+check 'a key that ada cannot read: SSH stays' says 'ada cannot read' setup --operator=ada --mode=binaries --ssh-port=2222 --no-upgrade
+inside chown ada: /home/ada/.ssh/authorized_keys
+echo 'DenyGroups sudo' >"$root/etc/ssh/sshd_config.d/50-site.conf"
+check 'groups that are refused: SSH stays' says 'DenyGroups' setup --operator=ada --mode=binaries --ssh-port=2222 --no-upgrade
+rm "$root/etc/ssh/sshd_config.d/50-site.conf"
 check 'and it is as before' grep -qx 'MaxAuthTries 3' "$root/etc/ssh/sshd_config.d/00-tandem.conf"
 sed -i 's/^MaxAuthTries.*/MaxAuthTries many/' "$root/opt/tandem/infra/server/files/ssh/00-tandem.conf.template"
 check 'settings that sshd rejects: the old ones are put back' says 'the old configuration is in force' setup --operator=ada --mode=binaries --ssh-port=2222 --no-upgrade
