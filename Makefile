@@ -104,7 +104,7 @@ chaos: build ## Inject faults under load and check the guarantees: args='--durat
 
 kill-postgres: packages ### Kill PostgreSQL under changes of accounts, and compare what was acknowledged with the audit log: kills=10
 	@cargo build --workspace --bins
-	@TANDEM_TEST_KILLS=$(or $(kills),10) cargo test -p local-stack --test e2e accounts::kills -- --nocapture
+	@TANDEM_TEST_KILLS=$(or $(kills),10) cargo test --workspace --test e2e accounts::kills -- --nocapture
 
 postgres-failover-test: packages-for-failover ### Fail PostgreSQL over as the `ha` overlay does, under load, and compare what was acknowledged with the audit log: kills=10
 	@cargo build --workspace --bins
@@ -236,7 +236,7 @@ board-frames: packages $(UI_TESTS)/.package-lock.json ### Print how many frames/
 # Each phone and page is shown what was acknowledged to it, while the strategy is switched and an instance is killed.
 class-test: packages $(UI_TESTS)/.package-lock.json ### Talk as a class of 200 phones and two browsers, at 200 addresses and then at one, for s=120 seconds each
 	@cargo build --workspace --bins
-	@CLASS_SECONDS=$(or $(s),120) cargo test -p local-stack --test e2e classroom::ledger -- --ignored --nocapture
+	@CLASS_SECONDS=$(or $(s),120) cargo test --workspace --test e2e classroom::ledger -- --ignored --nocapture
 
 pictures: test-ui ### Take the pictures of the documents again
 	@cp target/ui/board-laptop-light.png docs/images/board.png
@@ -255,14 +255,14 @@ fuzz-api: packages $(API_TESTS)/.installed ### Compare responses to generated re
 
 plans: packages ### Print how long lists of products=1000000 and audit=10000000 entries take, and the plans of PostgreSQL
 	@cargo build --workspace --bins
-	@PLANS_PRODUCTS=$(or $(products),1000000) PLANS_AUDIT=$(or $(audit),10000000) cargo test -p local-stack --test e2e plans:: -- --ignored --nocapture --test-threads=1
+	@PLANS_PRODUCTS=$(or $(products),1000000) PLANS_AUDIT=$(or $(audit),10000000) cargo test --workspace --test e2e plans:: -- --ignored --nocapture --test-threads=1
 
 lint-api: $(UI_TESTS)/.package-lock.json ### Lint the OpenAPI documents of docs/
 	@REDOCLY_TELEMETRY=off REDOCLY_SUPPRESS_UPDATE_NOTICE=true $(UI_TESTS)/.bin/redocly lint --config infra/api-tests/redocly.yaml docs/openapi.json docs/openapi-control.json docs/openapi-agent.json
 
 revocation-test: ### Disable 100 users under load, with an instance stopped meanwhile; fails if anything of theirs works a second later
 	@cargo build --workspace --bins
-	@cargo test -p local-stack --test e2e -- --ignored --nocapture hundred_disabled_users
+	@cargo test --workspace --test e2e -- --ignored --nocapture hundred_disabled_users
 
 fuzz: ### Test the gateway's HTTP parsers with random input: s=60 for 60 seconds each
 	@FUZZ_SECONDS=$(or $(s),60) cargo test -p gateway --lib http_strict::fuzz -- --nocapture
@@ -274,27 +274,27 @@ hostile-requests: packages ### Send 8,000 malformed requests to each engine and 
 	@cargo build --workspace --bins
 	@FUZZ_CASES=$(or $(cases),8000) cargo test -p gateway --test it hostile_requests:: -- --nocapture
 	@FUZZ_CASES=$(or $(cases),8000) GATEWAY_TEST_ENGINE=pingora cargo test -p gateway --test it hostile_requests:: -- --nocapture
-	@FUZZ_CASES=$(or $(cases),8000) cargo test -p local-stack --test e2e hostile_edge:: -- --nocapture
+	@FUZZ_CASES=$(or $(cases),8000) cargo test --workspace --test e2e hostile_edge:: -- --nocapture
 
 upload-test: packages ### Upload n=200 files of mb=50 at once, and print the memory of Nginx, gateway and services
 	@cargo build --workspace --bins
-	@UPLOADS=$(or $(n),200) UPLOAD_MIB=$(or $(mb),50) cargo test -p local-stack --test e2e files::memory:: -- --ignored --nocapture
+	@UPLOADS=$(or $(n),200) UPLOAD_MIB=$(or $(mb),50) cargo test --workspace --test e2e files::memory:: -- --ignored --nocapture
 
 rollback-test: packages ### Roll a release out and back under load, with two builds and a migration between them: previous=REVISION for a build of that
 	@infra/server/rollback-test.sh $(previous)
 
 import-test: packages ### Import n=100000 users and as many products, again, and with a broken row, and print how long it takes
 	@cargo build --workspace --bins
-	@IMPORT_ROWS=$(or $(n),100000) cargo test -p local-stack --test e2e imports::many_rows -- --nocapture
+	@IMPORT_ROWS=$(or $(n),100000) cargo test --workspace --test e2e imports::many_rows -- --nocapture
 
 drill-test: packages ### Back up n=100000 sessions and rows and files=1000, destroy everything, restore it, and compare with a ledger
 	@infra/local/install-packages.sh --for-backup
 	@cargo build --workspace --bins
-	@BACKUP_ROWS=$(or $(n),100000) BACKUP_FILES=$(or $(files),1000) cargo test -p local-stack --test e2e backup:: -- --nocapture --test-threads=1
+	@BACKUP_ROWS=$(or $(n),100000) BACKUP_FILES=$(or $(files),1000) cargo test --workspace --test e2e backup:: -- --nocapture --test-threads=1
 
 replica-test: packages ### Write and read n=10000 times through a replica whose replay is paused, and count stale reads
 	@cargo build --workspace --bins
-	@TANDEM_TEST_PAIRS=$(or $(n),10000) cargo test -p local-stack --test e2e replica::a_writer -- --nocapture
+	@TANDEM_TEST_PAIRS=$(or $(n),10000) cargo test --workspace --test e2e replica::a_writer -- --nocapture
 
 coverage: packages $(TOOLS)/bin/cargo-llvm-cov ### Measure the line coverage of the tests; fails below 85 %
 	@infra/local/install-packages.sh --for-backup
