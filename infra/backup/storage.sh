@@ -96,17 +96,20 @@ put_all() { # folder here, name of the folder there
         s3 copy --no-check-dest -- "$1" "BACKUP:$BACKUP_path/$2"
         return
     fi
-    mkdir -p -- "$BACKUP_path/$2"
-    # Another file system cannot rename: each arrives beside its place first.
-    local file name
-    find "$1" -type f -print0 >"$scratch/put"
-    while IFS= read -r -d '' file; do
-        name=$BACKUP_path/$2/${file#"$1"/}
-        mkdir -p -- "${name%/*}"
-        cp -- "$file" "$name.partial"
-        mv -- "$name.partial" "$name"
-    done <"$scratch/put"
+    copy_all "$1" "$BACKUP_path/$2" .partial
     sync --file-system -- "$BACKUP_path/$2"
+}
+# Another file system cannot rename: each file arrives beside its place first.
+copy_all() { # folder, folder, suffix of a name until the file is whole
+    local file name
+    mkdir -p -- "$2"
+    find "$1" -type f -print0 >"$scratch/copied"
+    while IFS= read -r -d '' file; do
+        name=$2/${file#"$1"/}
+        mkdir -p -- "${name%/*}"
+        cp -- "$file" "$name$3"
+        mv -- "$name$3" "$name"
+    done <"$scratch/copied"
 }
 get_all() { # folder there, list of names, folder here
     if [[ $BACKUP_kind == s3 ]]; then
@@ -152,16 +155,8 @@ write_files() { # folder here
         s3 copy --no-check-dest -- "$1" "FILES:$FILES_path"
         return
     fi
-    mkdir -p -- "$FILES_path"
-    local file name
-    find "$1" -type f -print0 >"$scratch/put"
-    while IFS= read -r -d '' file; do
-        name=$FILES_path/${file#"$1"/}
-        mkdir -p -- "${name%/*}"
-        # The name of an unfinished upload, which the service sweeps if this ends here.
-        cp -- "$file" "$name#restore"
-        mv -- "$name#restore" "$name"
-    done <"$scratch/put"
+    # The name of an unfinished upload, which the service sweeps if this ends here.
+    copy_all "$1" "$FILES_path" '#restore'
     # As the service makes them, which may run as another user.
     if ((EUID == 0)); then chown --recursive --reference="$FILES_path" -- "$FILES_path"; fi
     sync --file-system -- "$FILES_path"

@@ -110,7 +110,7 @@ curl --silent --fail --max-time 5 --output /dev/null "http://$legacy$path" ||
 if ((notice_s)); then
     # A regular expression, since it takes precedence over the map's default.
     configure notice.map "~. \"$(date --utc --date="+$notice_s seconds" '+%a, %d %b %Y %H:%M:%S GMT')\";"
-    echo "Clients are told that the API ends in $notice_s s."
+    echo "Responses announce that the API ends in $notice_s s."
     trap 'unconfigure notice.map; fail "interrupted; nothing was changed"' INT TERM HUP
     sleep "$notice_s" &
     wait $!

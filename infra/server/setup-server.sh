@@ -9,7 +9,7 @@
 #   --operator        the one user who may log in. It must be able to by a key: else SSH stays as it is, and the exit status is 1
 #   --operator-key    creates that user if it is missing, with this public key and sudo
 #   --mode            what runs here: containers (the default), or the programs themselves
-#   --docker          where Docker comes from: its own signed repository (the default), Debian's packages, or nowhere
+#   --docker          where Docker comes from: docker.com (its signed repository, the default), debian (its packages), or none
 #   --ssh-port        the old port stays open in the firewall until you remove it
 #   --domain          for redirects, and for setup-ssl.sh
 #

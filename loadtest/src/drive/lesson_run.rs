@@ -7,7 +7,7 @@ use tokio::sync::mpsc;
 use crate::lesson::catalogue::{self, Lesson};
 use crate::lesson::steps::Step;
 
-/// What the process of a lesson is told.
+/// A command for the process of a lesson.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Order {
     /// Measure.

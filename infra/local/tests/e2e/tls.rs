@@ -83,7 +83,7 @@ async fn every_hop_is_by_tls() -> Result<()> {
         assert_eq!(post(&api, &session, text).await?.header("x-served-by"), Some(&*home));
     }
 
-    // A connection without TLS is served nowhere behind Nginx.
+    // No server behind Nginx serves a connection without TLS.
     for name in ["gateway", "stateless-1", "stateful-1", "stateful-2"] {
         assert!(!responds_without_tls(&stack, name).await?, "{name} responds without TLS");
     }
