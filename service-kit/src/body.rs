@@ -86,9 +86,11 @@ impl FromRequest for NoQuery {
         #[derive(Deserialize)]
         struct NoParameters {}
 
-        let strictness = Strictness::of(request);
-        let read = from_query(request.query_string(), strictness);
-        ready(read.map(|NoParameters {}| Self))
+        let query = request.query_string();
+        if query.is_empty() {
+            return ready(Ok(Self));
+        }
+        ready(from_query(query, Strictness::of(request)).map(|NoParameters {}| Self))
     }
 }
 

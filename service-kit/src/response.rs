@@ -7,6 +7,9 @@ use serde::Serialize;
 
 use crate::problem::ApiError;
 
+/// Most bodies fit in so many bytes, so they are written without a reallocation.
+const MOST_BODIES: usize = 512;
+
 /// A JSON response with `Cache-Control: no-store`.
 ///
 /// # Errors
@@ -24,11 +27,12 @@ pub fn json(
     cache_control: &'static str,
     body: &impl Serialize,
 ) -> Result<HttpResponse, ApiError> {
-    let body = serde_json::to_vec(body).map_err(ApiError::internal)?;
+    let mut json = Vec::with_capacity(MOST_BODIES);
+    serde_json::to_writer(&mut json, body).map_err(ApiError::internal)?;
     let mut response = HttpResponse::build(status);
     response.insert_header((CONTENT_TYPE, HeaderValue::from_static("application/json")));
     response.insert_header((CACHE_CONTROL, HeaderValue::from_static(cache_control)));
-    Ok(response.body(body))
+    Ok(response.body(json))
 }
 
 /// The `Link` (RFC 8288) of a page to the first and the next one. `query` is that of the first.

@@ -2,19 +2,20 @@
 
 use std::borrow::Cow;
 
-use actix_web::http::header::{ALLOW, CACHE_CONTROL, HeaderValue};
 use actix_web::{
-    FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Responder, Route, guard,
-    http, web,
+    FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Responder, Route, guard, web,
 };
 use proto_contracts::openapi::Method;
 use proto_contracts::routes::Resolved;
 use proto_contracts::{Endpoint, ErrorCode};
 
+use self::endpoints::Endpoints;
+pub use self::methods::MethodRoute;
+use self::methods::{other_methods_than, serves};
 use crate::problem::ApiError;
 
-/// A method and its handler. `GET` is also `HEAD`.
-pub type MethodRoute = (Method, Route);
+mod endpoints;
+mod methods;
 
 /// `GET` and `HEAD`.
 pub fn get<F, Args>(handler: F) -> MethodRoute
@@ -56,30 +57,10 @@ where
     web::to(handler)
 }
 
-/// Mounts the endpoints of a pool under their canonical and legacy paths.
+/// Mounts the endpoints of a pool under their canonical and legacy paths. `OPTIONS` gets 204 with
+/// `Allow`, other methods without a handler 405.
 pub fn mount(app: &mut web::ServiceConfig, endpoints: Vec<(Endpoint, Vec<MethodRoute>)>) {
-    for (endpoint, methods) in endpoints {
-        mount_endpoint(app, endpoint, methods);
-    }
-}
-
-/// `OPTIONS` gets 204 with `Allow`, other methods without a handler 405.
-///
-/// The guards use the endpoint that the [edge](crate::edge) has resolved. The framework's own
-/// matching, a regular expression per path, took a third of the time of a read from memory.
-fn mount_endpoint(app: &mut web::ServiceConfig, endpoint: Endpoint, methods: Vec<MethodRoute>) {
-    let is_endpoint = move |context: &guard::GuardContext<'_>| {
-        context.req_data().get::<Resolved>().is_some_and(|resolved| resolved.endpoint == endpoint)
-    };
-    // The guards alone decide.
-    let scope = || web::scope("").guard(guard::fn_guard(is_endpoint));
-    let other_methods = other_methods_than(&methods);
-    for (method, route) in methods {
-        let has_method =
-            move |context: &guard::GuardContext<'_>| serves(method, &context.head().method);
-        app.service(scope().guard(guard::fn_guard(has_method)).default_service(route));
-    }
-    app.service(scope().default_service(other_methods));
+    app.service(Endpoints::new(endpoints));
 }
 
 /// Mounts the paths of a table that no gateway resolves.
@@ -101,27 +82,6 @@ pub fn mount_at(app: &mut web::ServiceConfig, path: &str, methods: impl Into<Vec
     app.service(resource);
 }
 
-/// Whether a handler's method serves a request's: `GET` also serves `HEAD`.
-fn serves(method: Method, requested: &http::Method) -> bool {
-    method.as_str() == requested.as_str()
-        || (method == Method::Get && requested == http::Method::HEAD)
-}
-
-/// Responds to `OPTIONS` with the allowed methods, and to methods without a handler with 405.
-fn other_methods_than(methods: &[MethodRoute]) -> Route {
-    let allow = allow_header(methods);
-    web::to(move |request: HttpRequest| {
-        let response = if request.method() == http::Method::OPTIONS {
-            let mut response = HttpResponse::NoContent();
-            response.insert_header((ALLOW, allow.clone()));
-            Ok(response.insert_header((CACHE_CONTROL, "no-store")).finish())
-        } else {
-            Err(method_not_allowed(request.method(), &allow))
-        };
-        async move { response }
-    })
-}
-
 /// Whether the request used a deprecated legacy path, whose input is checked less strictly.
 pub fn is_legacy(request: &HttpRequest) -> bool {
     request.extensions().get::<Resolved>().is_some_and(|resolved| resolved.is_legacy)
@@ -139,22 +99,4 @@ pub(crate) async fn not_found() -> Result<HttpResponse, ApiError> {
         ErrorCode::NotFound,
         "No resource has this path; the API is described under /docs.",
     ))
-}
-
-fn method_not_allowed(method: &http::Method, allow: &HeaderValue) -> ApiError {
-    let allowed = allow.to_str().unwrap_or_default();
-    let detail = format!("{method} is not allowed here; allowed: {allowed}.");
-    ApiError::new(ErrorCode::MethodNotAllowed, detail).with_header(ALLOW, allow.clone())
-}
-
-fn allow_header(methods: &[MethodRoute]) -> HeaderValue {
-    let mut names = Vec::with_capacity(methods.len() + 2);
-    for (method, _) in methods {
-        names.push(method.as_str());
-        if *method == Method::Get {
-            names.push("HEAD");
-        }
-    }
-    names.push("OPTIONS");
-    HeaderValue::from_str(&names.join(", ")).unwrap_or_else(|_| HeaderValue::from_static(""))
 }

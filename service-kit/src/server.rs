@@ -108,6 +108,8 @@ impl Server {
             let (health, metrics) = (shared.clone(), metrics.clone());
             App::new()
                 .configure(|app| {
+                    // First, since most requests are for it.
+                    api(app);
                     health::mount(app, health);
                     app.app_data(web::Data::new(metrics));
                     app.app_data(deployment.clone());
@@ -115,8 +117,6 @@ impl Server {
                         internal::mount(app, token.clone());
                     }
                     routes::mount_at(app, "/metrics", [get(scrape)]);
-                    api(app);
-                    // Last, since it is rarely requested.
                     error_pages::mount(app);
                 })
                 .default_service(web::to(routes::not_found))
