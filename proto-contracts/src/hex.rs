@@ -1,4 +1,4 @@
-//! Fixed-width lower-case hexadecimal, without allocation.
+//! Fixed-width lower-case hexadecimal, without allocation and without the formatter.
 
 use std::fmt;
 
@@ -10,8 +10,8 @@ pub(crate) fn decode<const N: usize>(text: &[u8]) -> Option<[u8; N]> {
     }
     let mut bytes = [0; N];
     let mut seen = 0;
-    for (byte, pair) in bytes.iter_mut().zip(text.chunks_exact(2)) {
-        let (high, low) = (VALUES[usize::from(pair[0])], VALUES[usize::from(pair[1])]);
+    for (byte, &[high, low]) in bytes.iter_mut().zip(text.as_chunks().0) {
+        let (high, low) = (VALUES[usize::from(high)], VALUES[usize::from(low)]);
         seen |= high | low;
         *byte = high << 4 | low;
     }
@@ -32,10 +32,29 @@ const VALUES: [u8; 256] = {
     values
 };
 
-const DIGITS: &[u8; 16] = b"0123456789abcdef";
+/// The two digits of each byte.
+const DIGITS: [[u8; 2]; 256] = {
+    const DIGITS: &[u8; 16] = b"0123456789abcdef";
+    let mut pairs = [[0; 2]; 256];
+    let mut byte = 0;
+    while byte < pairs.len() {
+        pairs[byte] = [DIGITS[byte >> 4], DIGITS[byte & 15]];
+        byte += 1;
+    }
+    pairs
+};
 
 pub(crate) fn of_u32(number: u32) -> [u8; 8] {
-    std::array::from_fn(|i| DIGITS[(number >> (28 - 4 * i) & 0xf) as usize])
+    let mut text = [0; 8];
+    encode(&number.to_be_bytes(), &mut text);
+    text
+}
+
+/// The digits of a number.
+pub fn of_u64(number: u64) -> [u8; 16] {
+    let mut text = [0; 16];
+    encode(&number.to_be_bytes(), &mut text);
+    text
 }
 
 /// Writes a piece at a time: formatting each byte would cost a session's read a tenth of its time.
@@ -51,9 +70,8 @@ pub(crate) fn write(out: &mut impl fmt::Write, bytes: &[u8]) -> fmt::Result {
 
 /// `out` must have two bytes for each of `bytes`.
 pub(crate) fn encode(bytes: &[u8], out: &mut [u8]) {
-    for (byte, pair) in bytes.iter().zip(out.chunks_exact_mut(2)) {
-        pair[0] = DIGITS[usize::from(byte >> 4)];
-        pair[1] = DIGITS[usize::from(byte & 15)];
+    for (byte, pair) in bytes.iter().zip(out.as_chunks_mut().0) {
+        *pair = DIGITS[usize::from(*byte)];
     }
 }
 

@@ -19,6 +19,7 @@ pub mod error;
 pub mod files;
 pub mod headers;
 pub mod health;
+pub mod hex;
 pub mod idempotency_key;
 pub mod ids;
 pub mod live;
@@ -34,8 +35,6 @@ pub mod stateless;
 pub mod timestamp;
 pub mod trace_context;
 pub mod weight;
-
-mod hex;
 
 pub use accounts::Role;
 pub use affinity::{AffinityKey, Epoch, RoutingStamp, Verdict};

@@ -20,6 +20,8 @@ pub struct Resolved {
     pub is_legacy: bool,
     /// The affinity key of a well-formed session id in the path.
     pub key: Option<AffinityKey>,
+    /// Where the template's `{…}` is in the path, as its first byte and the one after its last.
+    parameter: (usize, usize),
 }
 
 impl Resolved {
@@ -33,13 +35,11 @@ impl Resolved {
         }
     }
 
-    /// The decoded value of the template's `{…}` in a canonical path; empty when the template has
-    /// none.
+    /// The decoded value of the template's `{…}` in the resolved path, which must be canonical;
+    /// empty when the template has none.
     pub fn parameter<'a>(&self, path: &'a str) -> Cow<'a, str> {
-        let mut segments = self.template().split('/').zip(path.split('/'));
-        segments
-            .find(|(template, _)| template.starts_with('{'))
-            .map_or("".into(), |(_, segment)| path::decoded(segment))
+        let (start, end) = self.parameter;
+        path::decoded(path.get(start..end).unwrap_or_default())
     }
 }
 
@@ -54,12 +54,16 @@ pub fn resolve(path: &str) -> Option<Resolved> {
         },
         None => (false, path.as_bytes().strip_prefix(b"/")?, &trees.elsewhere),
     };
-    let (mut pool, mut id) = (None, None);
+    let (mut pool, mut id, mut parameter) = (None, None, (0, 0));
     let endpoint = loop {
         let Some(step) = node.step(rest) else { break Endpoint::Unknown };
         node = step.to;
         if node.is_session_id {
             id = Some(step.segment);
+        }
+        if node.is_parameter {
+            let start = path.len() - rest.len();
+            parameter = (start, start + step.segment.len());
         }
         pool = node.pool.or(pool);
         match step.following {
@@ -69,9 +73,11 @@ pub fn resolve(path: &str) -> Option<Resolved> {
             None => break node.endpoint.unwrap_or(Endpoint::Unknown),
         }
     };
-    let known = endpoint != Endpoint::Unknown;
-    let key = id.filter(|_| known).and_then(SessionId::affinity_key_of);
-    Some(Resolved { pool: pool?, endpoint, is_legacy, key })
+    if endpoint == Endpoint::Unknown {
+        (id, parameter) = (None, (0, 0));
+    }
+    let key = id.and_then(SessionId::affinity_key_of);
+    Some(Resolved { pool: pool?, endpoint, is_legacy, key, parameter })
 }
 
 /// What the paths of the API begin with.
@@ -115,7 +121,8 @@ struct Node {
     pool: Option<PoolName>,
     /// The endpoint whose template ends here.
     endpoint: Option<Endpoint>,
-    /// Whether it stands for a session's id.
+    /// Whether it stands for a parameter, and for a session's id.
+    is_parameter: bool,
     is_session_id: bool,
     /// The literal segments that may follow.
     literals: Vec<(&'static str, Node)>,
@@ -145,6 +152,7 @@ impl Node {
     fn next_or_new(&mut self, segment: &'static str) -> &mut Self {
         if segment.starts_with('{') {
             let node = self.parameter.get_or_insert_default();
+            node.is_parameter = true;
             node.is_session_id = segment == "{session_id}";
             return node;
         }

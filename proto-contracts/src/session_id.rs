@@ -62,7 +62,9 @@ impl SessionId {
     /// Identifies the session in logs, traces, metrics, Redis keys and dashboards.
     pub fn digest(&self) -> SessionDigest {
         let hash = Sha256::digest(self.to_ascii());
-        SessionDigest(std::array::from_fn(|i| hash[i]))
+        let mut first = [0; 16];
+        first.copy_from_slice(&hash[..16]);
+        SessionDigest(first)
     }
 
     /// The affinity key of a well-formed id, which is all that the gateway's hot path needs.

@@ -2,8 +2,7 @@
 
 use std::fmt;
 
-use jiff::fmt::StdFmtWrite;
-use jiff::fmt::temporal::DateTimePrinter;
+use jiff::tz::Offset;
 use schemars::JsonSchema;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
@@ -24,13 +23,36 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 )]
 pub struct Timestamp(jiff::Timestamp);
 
-/// Faster than formatting, and a session has three times.
-const PRINTER: DateTimePrinter = DateTimePrinter::new().precision(Some(3));
+const LEN: usize = "2026-11-28T17:00:00.123Z".len();
+/// 0000-01-01T00:00:00Z in milliseconds since 1970.
+const YEAR_0_MS: i64 = -62_167_219_200_000;
 
 impl Timestamp {
     /// The current time.
     pub fn now() -> Self {
         jiff::Timestamp::now().into()
+    }
+
+    /// The text, on the stack: a session's read has three times, and jiff's printer takes four times
+    /// as long.
+    fn to_ascii(self) -> [u8; LEN] {
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let time = Offset::UTC.to_datetime(self.0);
+        let mut write = |at: usize, digits: usize, number: i16| {
+            let mut rest = number.unsigned_abs();
+            for digit in text[at..at + digits].iter_mut().rev() {
+                *digit = b'0' + (rest % 10) as u8;
+                rest /= 10;
+            }
+        };
+        write(0, 4, time.year());
+        write(5, 2, time.month().into());
+        write(8, 2, time.day().into());
+        write(11, 2, time.hour().into());
+        write(14, 2, time.minute().into());
+        write(17, 2, time.second().into());
+        write(20, 3, time.millisecond());
+        text
     }
 
     /// The time, for calculations.
@@ -40,15 +62,17 @@ impl Timestamp {
 }
 
 impl From<jiff::Timestamp> for Timestamp {
-    /// Drops what is finer than a millisecond.
+    /// Drops what is finer than a millisecond. A year before 0 has no text of this form and becomes
+    /// the beginning of year 0.
     fn from(time: jiff::Timestamp) -> Self {
-        Self(jiff::Timestamp::from_millisecond(time.as_millisecond()).unwrap_or(time))
+        let ms = time.as_millisecond().max(YEAR_0_MS);
+        Self(jiff::Timestamp::from_millisecond(ms).unwrap_or(time))
     }
 }
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        PRINTER.print_timestamp(&self.0, StdFmtWrite(f)).map_err(|_| fmt::Error)
+        f.write_str(str::from_utf8(&self.to_ascii()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -60,9 +84,8 @@ impl fmt::Debug for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut text = String::with_capacity("2026-11-28T17:00:00.123Z".len());
-        PRINTER.print_timestamp(&self.0, &mut text).map_err(serde::ser::Error::custom)?;
-        serializer.serialize_str(&text)
+        let text = self.to_ascii();
+        serializer.serialize_str(str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
     }
 }
 
@@ -79,6 +102,8 @@ impl<'de> Deserialize<'de> for Timestamp {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+
+    use jiff::fmt::temporal::DateTimePrinter;
 
     use super::*;
 
@@ -97,6 +122,19 @@ mod tests {
             assert_eq!(serde_json::from_str::<Timestamp>(&json).expect("a time"), time);
         }
         assert!(serde_json::from_str::<Timestamp>("\"yesterday\"").is_err());
+    }
+
+    #[test]
+    fn every_time_has_the_text_that_jiff_prints() {
+        let printer = DateTimePrinter::new().precision(Some(3));
+        let last_ms = 1_000 * jiff::Timestamp::MAX.as_second();
+        // Steps of twelve days and a millisecond: every month and time of day comes up.
+        for ms in (YEAR_0_MS..last_ms).step_by(1_036_800_001).chain([-1, 0, last_ms]) {
+            let time = jiff::Timestamp::from_millisecond(ms).expect("in range");
+            assert_eq!(Timestamp::from(time).to_string(), printer.timestamp_to_string(&time));
+        }
+        let earliest = Timestamp::from(jiff::Timestamp::MIN);
+        assert_eq!(earliest.to_string(), "0000-01-01T00:00:00.000Z");
     }
 
     /// jiff's own serialization has as many digits as a time needs.

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::str::FromStr;
 
+use proto_contracts::hex;
+
 /// Distinguishes writes that produced the same version: after a failover that lost a write, the
 /// next write gets the same version.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,7 +19,7 @@ impl WriteNonce {
 
 impl fmt::Display for WriteNonce {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
+        f.write_str(str::from_utf8(&hex::of_u64(self.0)).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -35,6 +37,19 @@ impl FromStr for WriteNonce {
 pub struct SessionTag {
     pub version: u64,
     pub nonce: WriteNonce,
+}
+
+impl SessionTag {
+    /// The tag in quotes, as an `ETag` has it. Without the formatter, since each read has one.
+    pub fn in_quotes(&self) -> Vec<u8> {
+        let mut text = Vec::with_capacity(40);
+        text.push(b'"');
+        text.extend_from_slice(itoa::Buffer::new().format(self.version).as_bytes());
+        text.push(b'-');
+        text.extend_from_slice(&hex::of_u64(self.nonce.0));
+        text.push(b'"');
+        text
+    }
 }
 
 impl fmt::Display for SessionTag {
@@ -87,6 +102,7 @@ mod tests {
     fn a_tag_has_one_spelling() {
         let tag = SessionTag { version: 7, nonce: WriteNonce(0xab) };
         assert_eq!(tag.to_string(), "7-00000000000000ab");
+        assert_eq!(tag.in_quotes(), b"\"7-00000000000000ab\"");
         assert_eq!(tag.to_string().parse(), Ok(tag));
         for bad in [
             "",

@@ -4,7 +4,7 @@
 //! tag.
 
 use actix_web::HttpResponse;
-use actix_web::http::header::{ETAG, HeaderMap, HeaderName, HeaderValue, IF_MATCH, IF_NONE_MATCH};
+use actix_web::http::header::{ETAG, HeaderMap, HeaderName, IF_MATCH, IF_NONE_MATCH};
 use proto_contracts::ErrorCode;
 use service_kit::entity_tags::EntityTags;
 use service_kit::problem::ApiError;
@@ -13,8 +13,8 @@ use crate::domain::session_tag::{Expected, SessionTag};
 
 /// Sets `ETag`.
 pub(super) fn set_etag(response: &mut HttpResponse, tag: SessionTag) -> Result<(), ApiError> {
-    let value = HeaderValue::from_str(&format!("\"{tag}\"")).map_err(ApiError::internal)?;
-    response.headers_mut().insert(ETAG, value);
+    let value = tag.in_quotes();
+    response.headers_mut().insert(ETAG, value.try_into().map_err(ApiError::internal)?);
     Ok(())
 }
 

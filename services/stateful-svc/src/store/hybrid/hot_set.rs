@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use foldhash::fast::RandomState;
 use moka::ops::compute::Op;
 use moka::sync::Cache;
 use proto_contracts::SessionDigest;
@@ -21,7 +22,7 @@ const EMPTY_ENTRY_BYTES: usize = 400;
 
 /// Entries by session, weighed in bytes.
 pub(super) struct HotSet {
-    entries: Cache<SessionDigest, Entry>,
+    entries: Cache<SessionDigest, Entry, RandomState>,
     // Incremented under the lock of the key that a ticket is drawn for. So the count at the time of
     // a drop covers all earlier operations on that key.
     tickets: AtomicU64,
@@ -53,7 +54,7 @@ impl HotSet {
             .max_capacity(max_bytes)
             .weigher(|_, entry: &Entry| u32::try_from(entry.bytes()).unwrap_or(u32::MAX))
             .time_to_idle(idle)
-            .build();
+            .build_with_hasher(RandomState::default());
         Self { entries, tickets: AtomicU64::new(0) }
     }
 
