@@ -67,7 +67,7 @@ impl RetryBudget {
     /// most are never used.
     pub fn take(&self, now: Instant, policy: Policy) -> bool {
         let second = self.second(now);
-        let taken = self.left(second, policy) > 0;
+        let taken = self.allows(0, second, policy);
         if taken {
             self.retries.add(second);
         }
@@ -81,7 +81,7 @@ impl RetryBudget {
     pub fn reserve(&self, now: Instant, policy: Policy) -> Option<ReservedRetry> {
         let before = self.reserved.fetch_add(1, Ordering::Relaxed);
         let reserved = ReservedRetry(Arc::clone(&self.reserved));
-        (before < self.left(self.second(now), policy)).then_some(reserved)
+        self.allows(before, self.second(now), policy).then_some(reserved)
     }
 
     /// Uses a reserved retry, even if others have used up the budget since.
@@ -90,10 +90,12 @@ impl RetryBudget {
         self.retries.add(self.second(now));
     }
 
-    fn left(&self, second: u32, policy: Policy) -> u64 {
-        let share = self.requests.count(second) * u64::from(policy.budget_percent) / 100;
-        let allowed = share.max(u64::from(policy.min_per_second) * u64::from(window::SECONDS));
-        allowed.saturating_sub(self.retries.count(second))
+    /// Whether the budget has a retry besides those of the last seconds and this many others.
+    fn allows(&self, others: u64, second: u32, policy: Policy) -> bool {
+        let used = self.retries.count(second) + others;
+        // Most of the time few are used, and the requests need not be counted.
+        used < u64::from(policy.min_per_second) * u64::from(window::SECONDS)
+            || used < self.requests.count(second) * u64::from(policy.budget_percent) / 100
     }
 
     fn second(&self, now: Instant) -> u32 {

@@ -1,6 +1,6 @@
 //! Counts events of the last seconds, without a lock.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 
 /// Length of the window in seconds, the current one included.
 pub(super) const SECONDS: u32 = 10;
@@ -9,19 +9,24 @@ const PLACES: usize = 16;
 
 /// Events per second.
 #[derive(Debug, Default)]
-pub(super) struct Window([AtomicU64; PLACES]);
+pub(super) struct Window {
+    places: [AtomicU64; PLACES],
+    /// The latest second with an event.
+    latest: AtomicU32,
+}
 
 impl Window {
     /// Counts an event in this second since the start.
     pub(super) fn add(&self, second: u32) {
-        let place = &self.0[second as usize % PLACES];
+        let place = &self.places[second as usize % PLACES];
         let known = place.load(Ordering::Relaxed);
         if unpack(known).0 == second {
             place.fetch_add(1, Ordering::Relaxed);
-        } else if place
-            .compare_exchange(known, pack(second, 1), Ordering::Relaxed, Ordering::Relaxed)
-            .is_err()
-        {
+            return;
+        }
+        self.latest.fetch_max(second, Ordering::Relaxed);
+        let first = pack(second, 1);
+        if place.compare_exchange(known, first, Ordering::Relaxed, Ordering::Relaxed).is_err() {
             // Another thread began this second first.
             place.fetch_add(1, Ordering::Relaxed);
         }
@@ -29,7 +34,10 @@ impl Window {
 
     /// Events of the last [`SECONDS`], this one included.
     pub(super) fn count(&self, second: u32) -> u64 {
-        let counted = self.0.iter().map(|place| unpack(place.load(Ordering::Relaxed)));
+        if second.saturating_sub(self.latest.load(Ordering::Relaxed)) >= SECONDS {
+            return 0;
+        }
+        let counted = self.places.iter().map(|place| unpack(place.load(Ordering::Relaxed)));
         counted
             .filter(|&(of, _)| of <= second && second - of < SECONDS)
             .map(|(_, count)| u64::from(count))
