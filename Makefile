@@ -145,6 +145,9 @@ dist: build ### Build the fastest gateway, optimized by a profile of our own loa
 bench: packages-for-bench build ### Measure costs, beside other proxies and what limits the system: args='--parts proxies,idle --json bench.json'
 	@$(dir $(LOCAL_STACK))loadtest bench $(args)
 
+instructions: packages-for-bench build ### Count the gateway's instructions per request, by callgrind: gateway=target/pgo/gateway
+	@loadtest/bench/instructions.sh $(dir $(LOCAL_STACK))loadtest $(or $(gateway),$(dir $(LOCAL_STACK))gateway)
+
 figures: ### Write the proxies' figures of a run of `bench` into the documentation: json=bench.json
 	@$(call require,$(json),make figures json=bench.json)
 	@$(dir $(LOCAL_STACK))loadtest figures $(json) --svg docs/proxies.svg --into docs/PERFORMANCE.md
@@ -416,4 +419,4 @@ require = if [ -z '$(1)' ]; then echo 'error: an argument is missing; for exampl
 # Prints the targets whose help follows this marker.
 targets = awk -F ':.* $(1) ' '/^[a-z0-9-]+:.* $(1) / { printf "  make %-24s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-.PHONY: board-frames pictures compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test k8s-test server-test testssl keepalived-test monitoring-test alerts-test runbook-test lint-infra dashboards kubernetes-rules error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway revocation-test rollout abuse faults logins logs load routing bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api plans lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench packages-for-failover postgres-failover-test import-test replica-test drill-test backup backups restore drill sbom licences rollback-test tls-test
+.PHONY: instructions board-frames pictures compose-up compose-down compose-roll compose-test compose-test-ha compose-test-monitoring deployment-test k8s-test server-test testssl keepalived-test monitoring-test alerts-test runbook-test lint-infra dashboards kubernetes-rules error-pages docs-ui help help-all up down status scale kill stop start ctl roll upgrade-gateway revocation-test rollout abuse faults logins logs load routing bench figures chaos dist build build-up broken test test-ui test-clients openapi fuzz fuzz-api plans lint-api fuzz-engines hostile-requests coverage fmt ci deny advisories clean packages packages-for-bench packages-for-failover postgres-failover-test import-test replica-test drill-test backup backups restore drill sbom licences rollback-test tls-test

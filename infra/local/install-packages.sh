@@ -58,6 +58,8 @@ need_program curl curl
 need_program jq jq
 if ((for_bench)); then
     need_program haproxy haproxy
+    need_program valgrind valgrind
+    need_program wrk wrk
     # A comparison leaves it out where a release lacks it.
     command -v caddy >/dev/null || optional+=(caddy)
 fi
