@@ -212,6 +212,11 @@ broken: ### Build the services with failpoints: make chaos args='--broken no-han
 	@cargo build --profile $(PROFILE) --workspace --features stateless-svc/broken --bin stateless-svc-broken
 
 # The end-to-end tests wait for more than half of their time, so more of them run at once than a machine for CI has processors.
+# The program of the gateway's integration tests, as `make test` has built it: `-p gateway` would build sixty crates again, with
+# fewer features.
+gateway_tests = "$$(cargo test --workspace --test it --no-run --message-format=json-render-diagnostics $(1) | \
+    jq -r 'select(.target.name == "it" and (.manifest_path | endswith("/gateway/Cargo.toml"))) | .executable')"
+
 test: packages-for-failover ## Run all tests, against real servers
 	@infra/local/install-packages.sh --for-backup
 	@cargo build --workspace --bins
@@ -219,7 +224,7 @@ test: packages-for-failover ## Run all tests, against real servers
 	@INSTA_UPDATE=no cargo test --workspace --no-fail-fast --lib --bins --test it --test stack --test layers --test docs
 	@INSTA_UPDATE=no cargo test --workspace --test e2e -- --test-threads=4
 	@INSTA_UPDATE=no cargo test --workspace --doc
-	@INSTA_UPDATE=no GATEWAY_TEST_ENGINE=pingora cargo test -p gateway --test it
+	@cd gateway && INSTA_UPDATE=no GATEWAY_TEST_ENGINE=pingora $(call gateway_tests)
 
 # Those with Sentinels and clusters, and those of what has no TLS of its own, are left out.
 tls-test: packages ### Run the end-to-end tests with TLS between all tiers: only=live for one module
@@ -270,13 +275,13 @@ revocation-test: ### Disable 100 users under load, with an instance stopped mean
 fuzz: ### Test the gateway's HTTP parsers with random input: s=60 for 60 seconds each
 	@FUZZ_SECONDS=$(or $(s),60) cargo test -p gateway --lib http_strict::fuzz -- --nocapture
 
-fuzz-engines: ### Send the same random bytes to both engines, and compare: s=60 for 60 seconds, or cases=1000000
-	@$(if $(cases),FUZZ_CASES=$(cases),FUZZ_SECONDS=$(or $(s),60)) cargo test -p gateway --test it differential -- --nocapture
+fuzz-engines: packages ### Send the same random bytes to both engines, and compare: s=60 for 60 seconds, or cases=1000000 (a release build, 1,000 a second)
+	@cd gateway && $(if $(cases),FUZZ_CASES=$(cases),FUZZ_SECONDS=$(or $(s),60)) $(call gateway_tests,$(if $(cases),--release)) differential:: --nocapture
 
 hostile-requests: packages ### Send 8,000 malformed requests to each engine and through Nginx, and check that no other client notices: cases=8000
 	@cargo build --workspace --bins
-	@FUZZ_CASES=$(or $(cases),8000) cargo test -p gateway --test it hostile_requests:: -- --nocapture
-	@FUZZ_CASES=$(or $(cases),8000) GATEWAY_TEST_ENGINE=pingora cargo test -p gateway --test it hostile_requests:: -- --nocapture
+	@cd gateway && FUZZ_CASES=$(or $(cases),8000) $(call gateway_tests) hostile_requests:: --nocapture
+	@cd gateway && FUZZ_CASES=$(or $(cases),8000) GATEWAY_TEST_ENGINE=pingora $(call gateway_tests) hostile_requests:: --nocapture
 	@FUZZ_CASES=$(or $(cases),8000) cargo test --workspace --test e2e hostile_edge:: -- --nocapture
 
 upload-test: packages ### Upload n=200 files of mb=50 at once, and print the memory of Nginx, gateway and services
