@@ -211,12 +211,12 @@ broken: ### Build the services with failpoints: make chaos args='--broken no-han
 	@cargo build --profile $(PROFILE) --workspace --features stateful-svc/broken --bin stateful-svc-broken
 	@cargo build --profile $(PROFILE) --workspace --features stateless-svc/broken --bin stateless-svc-broken
 
-# The end-to-end tests wait for more than half of their time, so more of them run at once than a machine for CI has processors.
 # The program of the gateway's integration tests, as `make test` has built it: `-p gateway` would build sixty crates again, with
 # fewer features.
 gateway_tests = "$$(cargo test --workspace --test it --no-run --message-format=json-render-diagnostics $(1) | \
     jq -r 'select(.target.name == "it" and (.manifest_path | endswith("/gateway/Cargo.toml"))) | .executable')"
 
+# The end-to-end tests wait for more than half of their time, so more of them run at once than a machine for CI has processors.
 test: packages-for-failover ## Run all tests, against real servers
 	@infra/local/install-packages.sh --for-backup
 	@cargo build --workspace --bins
@@ -273,7 +273,7 @@ revocation-test: ### Disable 100 users under load, with an instance stopped mean
 	@cargo test --workspace --test e2e -- --ignored --nocapture hundred_disabled_users
 
 fuzz: ### Test the gateway's HTTP parsers with random input: s=60 for 60 seconds each
-	@FUZZ_SECONDS=$(or $(s),60) cargo test -p gateway --lib http_strict::fuzz -- --nocapture
+	@FUZZ_SECONDS=$(or $(s),60) cargo test --workspace --lib http_strict::fuzz -- --nocapture
 
 fuzz-engines: packages ### Send the same random bytes to both engines, and compare: s=60 for 60 seconds, or cases=1000000 (a release build, 1,000 a second)
 	@cd gateway && $(if $(cases),FUZZ_CASES=$(cases),FUZZ_SECONDS=$(or $(s),60)) $(call gateway_tests,$(if $(cases),--release)) differential:: --nocapture

@@ -60,6 +60,7 @@ if ((for_bench)); then
     need_program haproxy haproxy
     need_program valgrind valgrind
     need_program wrk wrk
+    need_program python3 python3
     # A comparison leaves it out where a release lacks it.
     command -v caddy >/dev/null || optional+=(caddy)
 fi

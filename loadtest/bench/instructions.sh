@@ -27,7 +27,7 @@ port() { python3 -c 'import socket; s = socket.socket(); s.bind(("127.0.0.1", 0)
 wait_for() {
     local tries=0
     until "$@"; do
-        ((++tries < 300)) || { echo "error: timed out: $*" >&2; cat "$work"/*.err >&2; exit 1; }
+        ((++tries < 300)) || { echo "error: timed out: $*" >&2; tail -n 20 "$work"/* >&2; exit 1; }
         sleep 0.2
     done
 }
