@@ -194,7 +194,7 @@ impl Arrival {
         let resolved = if probe.is_none() && is_canonical { routes::resolve(path) } else { None };
         // For handlers that record who changed what.
         request.extensions_mut().insert(request_id);
-        // Read by the guards of `routes::mount`.
+        // `routes::mount` finds the handler by it.
         resolved.and_then(|resolved| request.extensions_mut().insert(resolved));
         let method = method_label(request.method().as_str());
         let route = probe

@@ -5,9 +5,9 @@ use std::borrow::Cow;
 use actix_web::{
     FromRequest, Handler, HttpMessage as _, HttpRequest, HttpResponse, Responder, Route, guard, web,
 };
+use proto_contracts::Endpoint;
 use proto_contracts::openapi::Method;
 use proto_contracts::routes::Resolved;
-use proto_contracts::{Endpoint, ErrorCode};
 
 use self::endpoints::Endpoints;
 pub use self::methods::MethodRoute;
@@ -95,8 +95,5 @@ pub fn parameter(request: &HttpRequest) -> Cow<'_, str> {
 
 /// Responds with 404 to requests without a route.
 pub(crate) async fn not_found() -> Result<HttpResponse, ApiError> {
-    Err(ApiError::new(
-        ErrorCode::NotFound,
-        "No resource has this path; the API is described under /docs.",
-    ))
+    Err(methods::not_found())
 }

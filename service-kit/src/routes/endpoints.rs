@@ -16,8 +16,7 @@ use proto_contracts::Endpoint;
 use proto_contracts::openapi::Method;
 use proto_contracts::routes::Resolved;
 
-use super::methods::{MethodRoute, other_methods_than, serves};
-use crate::problem::ApiError;
+use super::methods::{MethodRoute, not_found, other_methods_than, serves};
 
 /// The handlers of a pool's endpoints.
 pub(super) struct Endpoints<R = Route>(Vec<Option<Methods<R>>>);
@@ -51,23 +50,14 @@ impl Endpoints {
         }
         Self(methods)
     }
-
-    /// Holds for requests to these endpoints.
-    fn guard(&self) -> Box<dyn Guard> {
-        let mounted: Vec<bool> = self.0.iter().map(Option::is_some).collect();
-        Box::new(guard::fn_guard(move |context| {
-            let resolved = context.req_data();
-            let endpoint = resolved.get::<Resolved>().map(|resolved| resolved.endpoint as usize);
-            endpoint.is_some_and(|endpoint| mounted.get(endpoint) == Some(&true))
-        }))
-    }
 }
 
 impl HttpServiceFactory for Endpoints {
     fn register(self, config: &mut AppService) {
-        let guards = Some(vec![self.guard()]);
-        // All paths; the guard alone decides.
-        config.register_service(ResourceDef::root_prefix(""), guards, self, None);
+        // All paths of the pools, and no other.
+        let is_resolved = guard::fn_guard(|context| context.req_data().get::<Resolved>().is_some());
+        let guards: Vec<Box<dyn Guard>> = vec![Box::new(is_resolved)];
+        config.register_service(ResourceDef::root_prefix(""), Some(guards), self, None);
     }
 }
 
@@ -113,9 +103,7 @@ impl Service<ServiceRequest> for Endpoints<RouteService> {
         let resolved = request.extensions().get::<Resolved>().map(|resolved| resolved.endpoint);
         match resolved.and_then(|endpoint| self.of(endpoint)) {
             Some(methods) => methods.of(request.method()).call(request),
-            None => Box::pin(future::err(
-                ApiError::internal("the guard admits only endpoints that are mounted").into(),
-            )),
+            None => Box::pin(future::ok(request.error_response(not_found()))),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! Which of an endpoint's handlers serves a method, and the responses to the others.
+//! Which of an endpoint's handlers serves a method, and the responses where none does.
 
 use actix_web::http::header::{ALLOW, CACHE_CONTROL, HeaderValue};
 use actix_web::{HttpRequest, HttpResponse, Route, http, web};
@@ -29,6 +29,12 @@ pub(super) fn other_methods_than(methods: &[MethodRoute]) -> Route {
         };
         async move { response }
     })
+}
+
+/// 404: no handler serves the path.
+pub(super) fn not_found() -> ApiError {
+    let detail = "No resource has this path; the API is described under /docs.";
+    ApiError::new(ErrorCode::NotFound, detail)
 }
 
 fn method_not_allowed(method: &http::Method, allow: &HeaderValue) -> ApiError {
