@@ -1,6 +1,6 @@
 """Who sends the generated requests: nobody, a user or an admin, by the variable FUZZ_CALLER.
 
-A request may end its own user or the user's tokens; the user is then replaced by a new one."""
+The caller stays the same one, since what it created is its own; a request may end its tokens alone."""
 
 import os
 import secrets
@@ -14,10 +14,9 @@ CALLER = os.environ.get("FUZZ_CALLER", "nobody")
 AUTH = os.environ.get("TANDEM_GATEWAY", "") + "/api/v1/auth"
 # Less than the 15 minutes of a token.
 TOKEN_S = 600
-# Each may end the caller, or its password.
-ENDING = ("delete_user", "change_password")
-# Both name a user in the path.
-OF_ONE_USER = ("patch_user", "delete_user")
+# Of the caller itself: a deleted user has nothing, and an admin must stay one, since only the command line makes
+# another.
+KEPT_FROM_ITSELF = ("delete_user", "patch_user") if CALLER == "admin" else ("delete_user",)
 
 
 class Account:
@@ -26,17 +25,13 @@ class Account:
     def __init__(self):
         if CALLER == "admin":
             self.name, self.password = os.environ["FUZZ_ADMIN"], os.environ["FUZZ_ADMIN_PASSWORD"]
-        self.renew()
-
-    def renew(self):
-        """Becomes a new user, unless it is an admin, and logs in."""
-        if CALLER == "user":
+        else:
             self.name, self.password = f"fuzz-{secrets.token_hex(8)}", secrets.token_urlsafe(24)
             self._post("register", name="Fuzz")
         self.log_in()
 
     def log_in(self):
-        """Gets a token, as the same user: what it created is still its own."""
+        """Gets a token."""
         self.token, self.since = self._post("login")["access_token"], time.monotonic()
 
     def _post(self, operation, **more):
@@ -78,18 +73,13 @@ if CALLER != "nobody":
 
     @schemathesis.hook
     def before_call(_context, case, _kwargs):
-        # The admin must stay one: only the command line makes another.
-        if CALLER == "admin" and operation_id(case) in OF_ONE_USER and case.path_parameters.get("user_id") == account.name:
+        if operation_id(case) in KEPT_FROM_ITSELF and case.path_parameters.get("user_id") == account.name:
             case.path_parameters["user_id"] = "someone-else"
 
     @schemathesis.hook
     def after_call(_context, case, response):
-        if response.status_code >= 300:
-            return
-        if operation_id(case) == "log_out":
+        if operation_id(case) == "log_out" and response.status_code < 300:
             account.log_in()
-        elif operation_id(case) in ENDING:
-            account.renew()
 
     @schemathesis.check
     def caller_is_known(_context, response, case):

@@ -15,8 +15,8 @@ nginx=${TANDEM_TARGET:?run make fuzz-api} gateway=${TANDEM_GATEWAY:?run make fuz
 # Who calls, and where.
 runs=("nobody $nginx" "user $gateway" "admin $gateway" "nobody $gateway" "user $nginx" "admin $nginx")
 bounds=()
-# A bounded run is the same each time, for CI; the nightly one draws another seed. The first three
-# runs have every caller and both addresses.
+# A bounded run draws the same requests each time, for CI, and a faster machine draws more of them; the
+# nightly one draws another seed. The first three runs have every caller and both addresses.
 if [[ -n ${FUZZ_SECONDS:-} ]]; then
     runs=("${runs[@]:0:3}")
     bounds=(--max-time "$((FUZZ_SECONDS / ${#runs[@]}))" --seed 1)

@@ -18,6 +18,26 @@ def before_load_schema(_context, document):
             schemathesis.openapi.format(name, values.filter(lambda value: value == value.strip()))
 
 
+# Of this run, and those that were sent before something was deleted.
+sent_keys, spent_keys = set(), set()
+
+
+@schemathesis.hook("before_call")
+def forget_spent_key(_context, case, _kwargs):
+    """The same request is generated in many scenarios. With its Idempotency-Key it gets the first response, also when
+    what that created was deleted since, and the check of created resources takes it for a new one."""
+    if case.headers and case.headers.get("Idempotency-Key") in spent_keys:
+        del case.headers["Idempotency-Key"]
+
+
+@schemathesis.hook("after_call")
+def note_key(_context, case, response):
+    if key := (case.headers or {}).get("Idempotency-Key"):
+        sent_keys.add(key)
+    if case.method.upper() == "DELETE" and response.status_code < 300:
+        spent_keys.update(sent_keys)
+
+
 @schemathesis.hook
 def before_call(_context, case, _kwargs):
     """Nginx's cache evaluates an empty If-Match or If-Unmodified-Since by itself, since no directive tells an empty
