@@ -17,6 +17,7 @@ mod error;
 mod head;
 mod linger;
 mod read;
+mod room;
 mod run;
 mod sending;
 mod timer;
@@ -40,6 +41,7 @@ use crate::decision::Decisions;
 use crate::exchange::client::Client;
 use crate::exchange::head::Request;
 use crate::exchange::linger::close;
+use crate::exchange::room::Room;
 use crate::exchange::run::{Run, Served};
 use crate::exchange::upload::Upload;
 use crate::http_strict::{Body, Framing, ScannedRequest, Scanner};
@@ -47,6 +49,7 @@ use crate::http_strict::{Body, Framing, ScannedRequest, Scanner};
 /// Serves requests by the plain exchange.
 pub struct PlainExchange {
     decisions: Arc<Decisions>,
+    room: Arc<Room>,
     /// Whether no pool needs HTTP/2.
     only_http1: bool,
 }
@@ -79,10 +82,11 @@ impl Incoming {
 }
 
 impl PlainExchange {
-    /// An exchange with these decisions.
-    pub fn new(decisions: Arc<Decisions>) -> Self {
+    /// An exchange with these decisions, for `most` connections of clients and as many to instances.
+    pub fn new(decisions: Arc<Decisions>, most: usize) -> Self {
+        let room = Arc::new(Room::new(most));
         let only_http1 = decisions.pools.iter().all(|pool| pool.protocol() == Protocol::Http1);
-        Self { decisions, only_http1 }
+        Self { decisions, room, only_http1 }
     }
 
     /// Whether it serves such a request, under the current configuration.
@@ -108,6 +112,7 @@ impl PlainExchange {
         let (upload, taken) = Upload::begin(head.framing(), body);
         let mut run = Run {
             decisions: &self.decisions,
+            room: &self.room,
             shutdown,
             client: Client { stream, timer, early: BytesMut::from(&body[taken..]) },
             request: Request::new(head, bytes),

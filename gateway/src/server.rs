@@ -48,8 +48,6 @@ use crate::server::until_stopped::UntilStopped;
 use crate::server::upgrade::{Assets, HandOver, HandoverServer, OldProcess, UpgradeError};
 use crate::telemetry::{StateFileMetrics, Telemetry};
 
-/// Maximum idle upstream connections.
-const UPSTREAM_POOL_SIZE: usize = 1_024;
 /// Poll interval for requests in flight while stopping.
 const DRAIN_POLL: Duration = Duration::from_millis(50);
 
@@ -151,7 +149,8 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
     let control = ControlPlane::new(&config, control_listener, metrics_listener, parts)
         .map_err(no_control)?;
 
-    let mut server = Server::new_with_opt_and_conf(None, server_conf(&config));
+    let most = descriptors::max_connections(config.max_connections, descriptors::raise_limit())?;
+    let mut server = Server::new_with_opt_and_conf(None, server_conf(&config, most));
     let (sender, lifecycle) = mpsc::channel();
     let (hand_over, handed_over) = watch::channel(false);
     if let Some(path) = &config.server.upgrade_sock {
@@ -188,9 +187,8 @@ pub fn build(config: Config, source: Source, start: Start) -> Result<Gateway, Bu
         draining: Arc::clone(&draining),
         tokens,
     });
-    let plain = PlainExchange::new(Arc::clone(&decisions));
+    let plain = PlainExchange::new(Arc::clone(&decisions), most);
     let proxy = http_proxy(&server.configuration, proxy::DataPlane(decisions));
-    let most = descriptors::max_connections(config.max_connections, descriptors::raise_limit())?;
     let connections =
         Connections::new(most, plain, proxy, traffic, Arc::clone(&telemetry), handed_over.clone())
             .with_tls(config.server.tls.as_ref());
@@ -389,12 +387,14 @@ fn wait_for_last_request(
     }
 }
 
-fn server_conf(config: &Config) -> ServerConf {
+/// Keeps at most `most` connections to instances.
+fn server_conf(config: &Config, most: usize) -> ServerConf {
     ServerConf {
         threads: config.server.threads,
         // Each thread keeps its connections; work stealing costs more than it gains.
         work_stealing: false,
-        upstream_keepalive_pool_size: UPSTREAM_POOL_SIZE,
+        // Of each thread.
+        upstream_keepalive_pool_size: most.div_ceil(config.server.threads),
         // `proxy/retry.rs` applies the configured limit.
         max_retries: MAX_ATTEMPTS as usize,
         ca_file: config

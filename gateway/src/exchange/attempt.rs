@@ -50,7 +50,7 @@ impl Run<'_> {
         let Some(attempt) = &self.ctx.attempt else { return Ok(()) };
         let addr = attempt.in_flight.instance().addr();
         let tls = attempt.in_flight.instance().tls();
-        let opened = Upstream::open(addr, tls, timeouts.connect).await;
+        let opened = Upstream::open(addr, tls, timeouts.connect, self.room).await;
         let mut upstream = opened.map_err(|kind| ExchangeError { addr, kind })?;
         self.ctx.connection_reused = upstream.reused;
         let mut out = Buffer::take();

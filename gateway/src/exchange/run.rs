@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::future::poll_fn;
 use std::net::IpAddr;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::task::Poll;
 use std::time::Duration;
@@ -19,6 +20,7 @@ use crate::exchange::compose::{self, Keep};
 use crate::exchange::download::Coding;
 use crate::exchange::error::{ClientError, RequestError};
 use crate::exchange::head::Request;
+use crate::exchange::room::Room;
 use crate::exchange::upload::Upload;
 use crate::http_strict::{Method, Version};
 use crate::request::{Finished, RequestContext, RequestHead as _};
@@ -26,6 +28,7 @@ use crate::request::{Finished, RequestContext, RequestHead as _};
 /// One request that is being served.
 pub(super) struct Run<'a> {
     pub(super) decisions: &'a Decisions,
+    pub(super) room: &'a Arc<Room>,
     pub(super) shutdown: &'a ShutdownWatch,
     pub(super) client: Client<'a>,
     pub(super) request: Request<'a>,

@@ -29,6 +29,7 @@ mod h2c;
 mod health;
 mod hostile_requests;
 mod hostile_responses;
+mod kept_connections;
 mod keys;
 mod lab;
 mod lessons;

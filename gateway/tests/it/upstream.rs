@@ -115,7 +115,9 @@ struct Script {
     /// How often it sent something without a request.
     unsolicited: usize,
     listening: bool,
+    /// All that it accepted, and how many of them are open.
     connections: Vec<TcpStream>,
+    open: usize,
 }
 
 struct Shared {
@@ -158,6 +160,7 @@ impl Upstream {
             unsolicited: 0,
             listening: false,
             connections: Vec::new(),
+            open: 0,
         };
         let keeper = bound(wanted);
         let addr = keeper.local_addr().ok().and_then(|addr| addr.as_socket()).expect("an address");
@@ -256,6 +259,16 @@ impl Upstream {
         self.script().unsolicited
     }
 
+    /// Number of connections that it accepted, those of health checks included.
+    pub(crate) fn accepted(&self) -> usize {
+        self.script().connections.len()
+    }
+
+    /// Number of open connections.
+    pub(crate) fn open_connections(&self) -> usize {
+        self.script().open
+    }
+
     /// Number of requests, without health checks.
     pub(crate) fn count(&self) -> usize {
         self.script().seen.len()
@@ -307,10 +320,14 @@ impl Upstream {
                     return;
                 }
                 script.connections.extend(stream.try_clone());
+                script.open += 1;
                 drop(script);
                 let shared = Arc::clone(&shared);
-                // An error of a connection ends only this thread.
-                thread::spawn(move || shared.serve(stream));
+                thread::spawn(move || {
+                    // An error of a connection ends only this thread.
+                    let _ended = shared.serve(stream);
+                    shared.lock().open -= 1;
+                });
             }
         }));
     }
