@@ -91,7 +91,7 @@ pub struct BenchArgs {
         long,
         value_name = "N",
         value_delimiter = ',',
-        default_values = ["16", "64", "256", "1024"]
+        default_values = ["16", "64", "256", "1024", "4096"]
     )]
     pub proxy_connections: Vec<NonZeroUsize>,
 

@@ -10,14 +10,8 @@ impl ToPage for BenchReport {
     fn page(&self) -> Result<Page> {
         let (machine, plan) = (&self.machine, &self.plan);
         let about = format!(
-            "{:.0}, {}, {} cores, Linux {}, profile {}; median (minimum–maximum) of {} rounds of {} s",
-            self.timestamp,
-            machine.processor,
-            machine.cores,
-            machine.kernel,
-            machine.profile,
-            plan.rounds,
-            plan.round_s
+            "{:.0}, {machine}; median (minimum–maximum) of {} rounds of {} s",
+            self.timestamp, plan.rounds, plan.round_s
         );
         let mut page = Page::new("What requests cost", &about);
         match self.is_sound() {

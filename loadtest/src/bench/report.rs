@@ -3,7 +3,7 @@
 use std::fmt;
 
 use jiff::Timestamp;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::plan::BenchPlan;
 use super::workload::Workload;
@@ -178,7 +178,7 @@ pub struct BenchReport {
 }
 
 /// The machine and build, on which figures depend.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Machine {
     /// The processor, as the kernel names it.
     pub processor: String,
@@ -198,14 +198,17 @@ impl BenchReport {
     }
 }
 
+impl fmt::Display for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { processor, cores, kernel, profile } = self;
+        write!(f, "{processor}, {cores} cores, Linux {kernel}, profile {profile}")
+    }
+}
+
 impl fmt::Display for BenchReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { timestamp, machine, plan, sections } = self;
-        let Machine { processor, cores, kernel, profile } = machine;
-        writeln!(
-            f,
-            "{timestamp:.0}, {processor}, {cores} cores, Linux {kernel}, profile {profile}"
-        )?;
+        writeln!(f, "{timestamp:.0}, {machine}")?;
         for contender in &plan.not_installed {
             writeln!(f, "{contender} is not installed and was left out")?;
         }

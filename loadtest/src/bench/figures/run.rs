@@ -1,6 +1,10 @@
 //! The parts of a report that the documentation shows.
 
+use std::path::PathBuf;
+
 use serde::Deserialize;
+
+use crate::bench::report::Machine;
 
 /// A run of `loadtest bench`.
 #[derive(Deserialize)]
@@ -12,18 +16,11 @@ pub(super) struct Run {
 }
 
 #[derive(Deserialize)]
-pub(super) struct Machine {
-    pub(super) processor: String,
-    pub(super) cores: usize,
-    pub(super) kernel: String,
-    pub(super) profile: String,
-}
-
-#[derive(Deserialize)]
 pub(super) struct Plan {
     pub(super) rounds: usize,
     pub(super) round_s: f64,
     pub(super) idle_rate: u32,
+    pub(super) other_gateway: Option<PathBuf>,
 }
 
 #[derive(Deserialize)]

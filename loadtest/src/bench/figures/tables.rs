@@ -9,15 +9,13 @@ pub(super) fn markdown(run: &Run) -> String {
     let (machine, plan) = (&run.machine, &run.plan);
     let date = run.timestamp.split('T').next().unwrap_or_default();
     let mut text = format!(
-        "One run on {date}: {}, {} cores, Linux {}, profile `{}`.\nMedian of {} rounds of {} s, \
-         with minimum and maximum of the ratios.\n",
-        machine.processor,
-        machine.cores,
-        machine.kernel,
-        machine.profile,
-        plan.rounds,
-        plan.round_s
+        "One run on {date}: {machine}.\nMedian of {} rounds of {} s, with minimum and maximum of \
+         the ratios.\n",
+        plan.rounds, plan.round_s
     );
+    if let Some(file) = &plan.other_gateway {
+        let _infallible = writeln!(text, "The other gateway is `{}`.", file.display());
+    }
     let mut threads: Vec<usize> = run.loads().map(|(load, _)| load.threads).collect();
     threads.dedup();
     for threads in threads {
