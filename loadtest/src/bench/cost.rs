@@ -1,10 +1,12 @@
-//! CPU time and memory of processes, from `/proc`.
+//! CPU time and memory of processes.
 
 use std::fs;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use local_stack::Stack;
+use nix::time::{ClockId, clock_getcpuclockid};
+use nix::unistd::Pid;
 
 /// Ticks per second of `/proc/<pid>/stat`: `USER_HZ`, which is 100 on every Linux.
 const TICKS_PER_SECOND: u64 = 100;
@@ -73,10 +75,10 @@ impl Costed {
 fn cpu_with_children(pid: u32) -> Result<Duration> {
     const ATTEMPTS: usize = 100;
     for _ in 0..ATTEMPTS {
-        let (ended, children) = (ticks_of(pid)?.of_ended_children, children_of(pid));
+        let (ended, children) = (cpu_of_ended_children(pid)?, children_of(pid));
         let all: Result<Duration> = children.iter().map(|&child| cpu_of(child)).sum();
         if let Ok(all) = all
-            && ticks_of(pid)?.of_ended_children == ended
+            && cpu_of_ended_children(pid)? == ended
             && children_of(pid) == children
         {
             return Ok(cpu_of(pid)? + ended + all);
@@ -91,45 +93,23 @@ fn children_of(pid: u32) -> Vec<u32> {
     children.split_ascii_whitespace().filter_map(|child| child.parse().ok()).collect()
 }
 
-/// By the scheduler's counters of the threads, in nanoseconds. They lack threads that have ended,
-/// which the process's ticks of 10 ms include.
+/// By its CPU clock, which includes threads that have ended.
 fn cpu_of(pid: u32) -> Result<Duration> {
-    Ok(ticks_of(pid)?.own.max(scheduled(pid)))
+    let time = clock_getcpuclockid(Pid::from_raw(pid.try_into()?)).and_then(ClockId::now);
+    Ok(time.with_context(|| format!("process {pid} is gone"))?.into())
 }
 
-/// How long the threads of a process ran; zero where the kernel has no such counters.
-fn scheduled(pid: u32) -> Duration {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let ran = threads.filter_map(|thread| {
-        let counters = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        let ns = counters.split_ascii_whitespace().next()?.parse().ok()?;
-        Some(Duration::from_nanos(ns))
-    });
-    ran.sum()
-}
-
-/// CPU time in whole ticks.
-struct Ticks {
-    own: Duration,
-    of_ended_children: Duration,
-}
-
-fn ticks_of(pid: u32) -> Result<Ticks> {
+/// CPU time of children that have ended, in whole ticks.
+fn cpu_of_ended_children(pid: u32) -> Result<Duration> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat"))
         .with_context(|| format!("process {pid} is gone"))?;
-    // The name in parentheses may contain any byte; utime, stime, cutime and cstime are the 12th to
-    // 15th field after it.
+    // The name in parentheses may contain any byte; cutime and cstime are the 14th and 15th field
+    // after it.
     let (_, fields) = stat.rsplit_once(')').context("unexpected format of /proc/<pid>/stat")?;
-    let fields = fields.split_ascii_whitespace().skip(11).map(str::parse::<u64>);
-    let fields: Vec<_> = fields.take(4).map_while(Result::ok).collect();
-    let [user, system, ended_user, ended_system] = fields[..] else {
-        bail!("unexpected format of /proc/<pid>/stat")
-    };
-    let duration = |ticks: u64| Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND);
-    Ok(Ticks {
-        own: duration(user + system),
-        of_ended_children: duration(ended_user + ended_system),
-    })
+    let fields = fields.split_ascii_whitespace().skip(13).map(str::parse::<u64>);
+    let fields: Vec<_> = fields.take(2).map_while(Result::ok).collect();
+    let [user, system] = fields[..] else { bail!("unexpected format of /proc/<pid>/stat") };
+    Ok(Duration::from_millis((user + system) * 1000 / TICKS_PER_SECOND))
 }
 
 /// Resident memory of a process, in bytes.
@@ -165,6 +145,18 @@ mod tests {
             used() - before
         };
         assert!((0..100).any(|_| steps() < Duration::from_millis(1000 / TICKS_PER_SECOND)));
+    }
+
+    #[test]
+    fn the_time_of_a_thread_that_has_ended_is_its_processs() {
+        let used = || cpu_of(std::process::id()).expect("it runs");
+        let before = used();
+        let ran = std::thread::spawn(move || {
+            while used() - before < Duration::from_millis(5) {}
+            used()
+        });
+        let ran = ran.join().expect("it ends");
+        assert!(used() >= ran);
     }
 
     #[test]

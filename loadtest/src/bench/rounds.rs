@@ -32,10 +32,11 @@ impl Round {
     ) -> Result<Self> {
         let before = processes.cpu()?;
         let Done { good, failed, elapsed, p99_ms, from_memory } = load.await?;
+        // Of children that have ended the kernel counts whole ticks, so a sum may even fall.
         let used = before
             .into_iter()
             .zip(processes.cpu()?)
-            .map(|((name, before), (_, after))| (name, after - before));
+            .map(|((name, before), (_, after))| (name, after.saturating_sub(before)));
         let for_each = |used: Duration| used.as_secs_f64() * 1e6 / good as f64;
         Ok(Self {
             rps: good as f64 / elapsed.as_secs_f64(),
