@@ -13,11 +13,13 @@ use reqwest::header::{
     WWW_AUTHENTICATE,
 };
 use reqwest::{Method, Version};
+use tokio::task::JoinSet;
 
 use crate::api::Api;
 use crate::raw::{Listener, exchange};
 use crate::response::Response;
 use crate::small_stack;
+use crate::until::until;
 
 const PRODUCTS: &str = "/api/v1/stateless/products";
 const INFO: &str = "/api/v1/stateless/info";
@@ -39,6 +41,7 @@ async fn the_edge_has_all_its_features() -> Result<()> {
     browsers_get_a_page(&stack, &api).await?;
     every_error_has_a_page(&api).await?;
     metrics_need_a_password(&stack, &api).await?;
+    connections_to_the_gateway_are_kept(&stack, &api).await?;
     stack.shutdown().await;
     Ok(())
 }
@@ -310,15 +313,56 @@ async fn metrics_need_a_password(stack: &Stack, api: &Api) -> Result<()> {
         refused.header(WWW_AUTHENTICATE.as_str()).is_some_and(|value| value.starts_with("Basic")),
         "{refused}"
     );
-    let request =
-        |password: &str| api.request(Method::GET, "/metrics").basic_auth("metrics", Some(password));
-    Response::to(request("guessed")).await?.problem(ErrorCode::Unauthorized);
-    let password = fs::read_to_string(stack.state_dir().join("metrics.password"))?;
-    let metrics = Response::to(request(password.trim())).await?;
-    assert_eq!(metrics.status, 200, "{metrics}");
-    let text = String::from_utf8(metrics.body)?;
+    metrics_as(api, "guessed").await?.problem(ErrorCode::Unauthorized);
+    let text = metrics(stack, api).await?;
     for name in ["gateway_affinity_total{", "http_server_request_duration_seconds_bucket{"] {
         assert!(text.contains(name), "{name} is missing in\n{text}");
     }
     Ok(())
+}
+
+async fn metrics_as(api: &Api, password: &str) -> Result<Response> {
+    let request = api.request(Method::GET, "/metrics").basic_auth("metrics", Some(password));
+    Response::to(request).await
+}
+
+async fn metrics(stack: &Stack, api: &Api) -> Result<String> {
+    let password = fs::read_to_string(stack.state_dir().join("metrics.password"))?;
+    let metrics = metrics_as(api, password.trim()).await?;
+    assert_eq!(metrics.status, 200, "{metrics}");
+    Ok(String::from_utf8(metrics.body)?)
+}
+
+/// As many as there were requests at once.
+async fn connections_to_the_gateway_are_kept(stack: &Stack, api: &Api) -> Result<()> {
+    // Streams of one HTTP/2 connection, so that one worker of Nginx serves them.
+    const REQUESTS: usize = 100;
+    stack.pause("gateway")?;
+    let mut requests = JoinSet::new();
+    for _ in 0..REQUESTS {
+        requests.spawn(Response::to(api.request(Method::GET, INFO)));
+    }
+    let gateway = stack.addr_of("gateway")?.port();
+    until("all wait for the gateway", async || {
+        Ok((established_at(gateway)? >= REQUESTS).then_some(()))
+    })
+    .await?;
+    stack.resume("gateway")?;
+    while let Some(response) = requests.join_next().await {
+        assert_eq!(response??.status, 200);
+    }
+    let metrics = metrics(stack, api).await?;
+    let kept = metrics.lines().find_map(|line| line.strip_prefix("gateway_client_connections "));
+    let kept: usize = kept.context("the gateway counts them")?.parse()?;
+    assert!(kept >= REQUESTS, "{kept} are kept");
+    Ok(())
+}
+
+/// Connections that a listener's port has accepted, if only the kernel has.
+fn established_at(port: u16) -> Result<usize> {
+    const ESTABLISHED: &str = "01";
+    let local = format!(":{port:04X}");
+    let connections = fs::read_to_string("/proc/net/tcp")?;
+    let fields = connections.lines().map(|line| line.split_ascii_whitespace().collect::<Vec<_>>());
+    Ok(fields.filter(|fields| fields[1].ends_with(&local) && fields[3] == ESTABLISHED).count())
 }
