@@ -205,14 +205,17 @@ async fn the_access_log_is_json_for_any_request_bytes(stack: &Stack) -> Result<(
         (b"overlong \xc0\xaf", "overlong {not UTF-8}"),
         (b"tab\tand \x80", "tab\tand {not UTF-8}"),
     ];
-    let mut last = String::new();
+    let mut ids = Vec::new();
     for (agent, _) in &agents {
         let mut request =
             b"GET /caf\xe9/\xff?\xfe HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n".to_vec();
         request.extend([&b"Referer: \xff\xfe\r\nUser-Agent: "[..], agent, b"\r\n\r\n"].concat());
-        last = exchange(stack, Listener::Nginx, &request).await?.request_id().to_string();
+        ids.push(exchange(stack, Listener::Nginx, &request).await?.request_id().to_string());
     }
-    logs::await_line(stack, "nginx-access.log", &last).await?;
+    // Each worker writes its own batches.
+    for id in &ids {
+        logs::await_line(stack, "nginx-access.log", id).await?;
+    }
     let log = String::from_utf8(std::fs::read(
         stack.log_path("nginx")?.with_file_name("nginx-access.log"),
     )?)?;

@@ -65,7 +65,8 @@ async fn use_properly(api: &Api, session: &Created) -> Result<()> {
     Ok(())
 }
 
-/// Waits until the logs contain a last request by each way, and so all before it.
+/// Waits until the logs contain a last request by each way, and so all before it. Of Nginx's that is
+/// true for the worker that served it; the others write their batches each second, too.
 async fn settle(stack: &Stack) -> Result<()> {
     for path in ["/api/v1/stateless/info", "/api/v1/stateful/conversations"] {
         let response = Api::through_nginx(stack)?.get(path).await?;
