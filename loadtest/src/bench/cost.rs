@@ -148,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn the_time_of_a_thread_that_has_ended_is_its_processs() {
+    fn the_time_of_a_thread_that_has_ended_still_counts() {
         let used = || cpu_of(std::process::id()).expect("it runs");
         let before = used();
         let ran = std::thread::spawn(move || {
