@@ -1,5 +1,6 @@
 //! The command line.
 
+use std::net::SocketAddr;
 use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
@@ -144,6 +145,9 @@ pub enum Command {
     /// Serve the origins behind the proxies that `bench` compares
     #[command(hide = true)]
     Origins(OriginsArgs),
+    /// Relay the bytes of clients and origins, beside the proxies that `bench` compares
+    #[command(hide = true)]
+    Relay(RelayArgs),
 }
 
 const ROLLOUT_EXIT_STATUS: &str = "Exit status: 0 when no request failed, no stream had a gap and every stopped stateful \
@@ -185,6 +189,16 @@ impl Cli {
         let Command::Drive(args) = &self.command else { return None };
         Some(args.probe.probe()?.run(Scheme::Http, args.listen, "localhost"))
     }
+}
+
+/// Arguments of `loadtest relay`, which `loadtest bench` starts.
+#[derive(Debug, Args)]
+pub struct RelayArgs {
+    /// The address to listen on
+    pub listen: SocketAddr,
+    /// Addresses of the origins
+    #[arg(required = true)]
+    pub origins: Vec<SocketAddr>,
 }
 
 /// Arguments of `loadtest origins`, which `loadtest bench` starts.

@@ -71,6 +71,7 @@ mod perform;
 mod phase;
 mod progress;
 mod recorder;
+mod relay;
 mod request;
 mod scenario;
 
@@ -111,6 +112,9 @@ pub async fn run(cli: Cli) -> ExitCode {
         Command::Figures(args) => run_figures(&args),
         Command::Origins(args) => {
             origin::serve(&args.names).await.map(|()| Verdict::Clean).map_err(Failure::Run)
+        }
+        Command::Relay(args) => {
+            relay::run(args.listen, &args.origins).map(|()| Verdict::Clean).map_err(Failure::Run)
         }
     };
     match result {

@@ -73,7 +73,7 @@ pub(crate) const BYTES: &str = "bytes=";
 pub(crate) async fn serve(names: &[String]) -> Result<()> {
     let mut origins = Vec::new();
     for name in names {
-        let listener = listen().context("no free port")?;
+        let listener = listen((Ipv4Addr::LOCALHOST, 0).into()).context("no free port")?;
         let instance = HeaderValue::from_str(name)
             .with_context(|| format!("'{name}' is not a valid header value"))?;
         writeln!(std::io::stdout(), "{name} {}", listener.local_addr()?)?;
@@ -83,11 +83,11 @@ pub(crate) async fn serve(names: &[String]) -> Result<()> {
     Ok(())
 }
 
-/// Listens on a free port. A proxy may open all its connections at once.
-fn listen() -> io::Result<TcpListener> {
+/// Listens at an address. All connections may be opened at once.
+pub(crate) fn listen(addr: SocketAddr) -> io::Result<TcpListener> {
     const BACKLOG: u32 = 4096;
     let socket = TcpSocket::new_v4()?;
-    socket.bind(SocketAddr::from((Ipv4Addr::LOCALHOST, 0)))?;
+    socket.bind(addr)?;
     socket.listen(BACKLOG)
 }
 

@@ -69,7 +69,7 @@ pub struct BenchArgs {
     pub hot_sessions: NonZeroUsize,
 
     /// Proxies to compare in `proxies` and `idle` [default: gateway, gateway-pingora, haproxy,
-    /// nginx and caddy, if they are installed]
+    /// nginx and caddy, if they are installed, and relay]
     #[arg(long, value_enum, value_delimiter = ',')]
     pub proxies: Option<Vec<Contender>>,
 

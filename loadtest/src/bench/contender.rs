@@ -32,12 +32,14 @@ pub enum Contender {
     Nginx,
     /// Caddy, with HTTP/1.1 to its origins.
     Caddy,
+    /// No proxy: one thread that passes bytes on and reads none of them, which is what TCP costs.
+    Relay,
 }
 
 impl Contender {
     /// Those that are compared by default, if they are installed.
-    pub(crate) const DEFAULT: [Self; 5] =
-        [Self::Gateway, Self::GatewayPingora, Self::Haproxy, Self::Nginx, Self::Caddy];
+    pub(crate) const DEFAULT: [Self; 6] =
+        [Self::Gateway, Self::GatewayPingora, Self::Haproxy, Self::Nginx, Self::Caddy, Self::Relay];
 
     /// The name in the report.
     pub(crate) const fn title(self) -> &'static str {
@@ -52,6 +54,7 @@ impl Contender {
             Self::HaproxyH2 => "HAProxy, h2 to the origins",
             Self::Nginx => "Nginx",
             Self::Caddy => "Caddy",
+            Self::Relay => "relay of bytes",
         }
     }
 
@@ -84,7 +87,13 @@ impl Contender {
 
     /// Whether it is a gateway of Tandem.
     pub(crate) const fn is_gateway(self) -> bool {
-        self.installed_program().is_none()
+        self.installed_program().is_none() && !self.is_relay()
+    }
+
+    /// Whether it only passes bytes on: its origins are not chosen by the request, no header is
+    /// added, and it ends no TLS and writes no access log.
+    pub(crate) const fn is_relay(self) -> bool {
+        matches!(self, Self::Relay)
     }
 
     /// The same configuration for another build of the gateway.

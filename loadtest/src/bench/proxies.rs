@@ -3,7 +3,7 @@
 //! Every contender has origins of its own (`origin`), in one process. All run for the whole part
 //! and are idle outside their turns; `running` configures and starts them. A turn connects, warms
 //! up and measures. `responses` checks every response, and the access log must have a line for
-//! each. [`idle`] measures idle clients.
+//! each. The relay does no work and shows what TCP costs. [`idle`] measures idle clients.
 
 use std::sync::Arc;
 
@@ -18,6 +18,7 @@ use super::report::{Load, Section};
 use super::rounds::{Round, row};
 use super::workload::Workload;
 use crate::client::connected;
+use access_log::AccessLog;
 use ratios::{Measured, ratios};
 use requests::request;
 use running::{EDGE, PROXY, Running, start_all};
@@ -51,7 +52,7 @@ pub(super) async fn measure(plan: &BenchPlan) -> Result<Vec<Section>> {
         let folder = tempfile::tempdir().context("cannot make a folder")?;
         let max_clients = most.min(needed + SPARE_CONNECTIONS);
         let setup = Setup::new(plan, folder.path(), threads, max_clients, &plan.workloads)?;
-        let mut running = start_all(&setup).await?;
+        let mut running = start_all(&setup, plan.proxies.iter().copied()).await?;
         let mut done = Vec::new();
         for (workload, connections) in plan.proxy_loads() {
             let load = Load { workload, connections, threads };
@@ -74,11 +75,13 @@ pub(super) async fn measure(plan: &BenchPlan) -> Result<Vec<Section>> {
 
 /// Measures all contenders with one load, in turns.
 async fn compare(plan: &BenchPlan, running: &mut [Running], load: Load) -> Result<Measured> {
+    let Load { workload, connections, .. } = load;
+    let mut running: Vec<&mut Running> =
+        running.iter_mut().filter(|proxy| workload.suits(proxy.contender)).collect();
     let mut rounds: Vec<(Contender, Vec<Round>)> =
         running.iter().map(|proxy| (proxy.contender, Vec::new())).collect();
     for _ in 0..plan.rounds {
         for (proxy, (contender, rounds)) in running.iter_mut().zip(&mut rounds) {
-            let Load { workload, connections, .. } = load;
             let turn = turn(plan, proxy, workload, connections).await.with_context(|| {
                 format!("{contender}, {}, {connections} connections", workload.title())
             });
@@ -116,7 +119,7 @@ async fn turn(
     groups.push(("loadtest", Costed::alone([std::process::id()])));
     let processes = Processes::of_groups(groups);
 
-    proxy.access_log.begin()?;
+    proxy.access_log.as_ref().map(AccessLog::begin).transpose()?;
     edge.map(|edge| edge.access_log.begin()).transpose()?;
     let responses = Arc::clone(&proxy.responses);
     let judge = move |response: &crate::client::Response| responses.judge(workload, response);
@@ -139,8 +142,8 @@ async fn turn(
     });
     let round = round.await?;
     // The line of a failed request may be missing. The report counts those requests.
-    if failed == 0 {
-        proxy.access_log.await_lines(sent).await?;
+    if let (0, Some(log)) = (failed, &proxy.access_log) {
+        log.await_lines(sent).await?;
     }
     Ok(round)
 }

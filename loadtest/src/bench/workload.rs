@@ -59,6 +59,11 @@ impl Workload {
         matches!(self, Self::BehindNginx | Self::Tls)
     }
 
+    /// Whether this proxy can serve it.
+    pub(crate) fn suits(self, contender: Contender) -> bool {
+        !(contender.is_relay() && self == Self::Tls)
+    }
+
     /// How the load reaches this proxy.
     pub(crate) const fn way(self, contender: Contender) -> Way {
         match self {

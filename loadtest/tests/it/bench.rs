@@ -85,11 +85,11 @@ fn the_gateway_is_compared_with_a_proxy_that_does_the_same_work() {
     let _processors = crate::all_processors();
     let folder = tempfile::tempdir().expect("a folder");
     let (file, svg) = (folder.path().join("report.json"), folder.path().join("plot.svg"));
-    let proxies = ["gateway", "gateway, Pingora's proxy", "Nginx"];
+    let proxies = ["gateway", "gateway, Pingora's proxy", "Nginx", "relay of bytes"];
     let table = run(Command::new(env!("CARGO_BIN_EXE_loadtest"))
         .args(["bench", "--quick", "--parts", "proxies,idle", "--json"])
         .arg(&file)
-        .args(["--proxies", "gateway,gateway-pingora,nginx"]));
+        .args(["--proxies", "gateway,gateway-pingora,nginx,relay"]));
     assert!(table.contains("60 idle clients:"), "{table}");
     let report: Value =
         serde_json::from_slice(&std::fs::read(&file).expect("written")).expect("JSON");
@@ -105,12 +105,18 @@ fn the_gateway_is_compared_with_a_proxy_that_does_the_same_work() {
             assert_eq!(row["failed"], 0, "{row}");
         }
         if section["load"].is_object() {
-            let names = rows.iter().filter_map(|row| row["name"].as_str());
-            assert!(names.eq(proxies), "{section}");
-            assert_eq!(section["ratios"].as_array().map(Vec::len), Some(2), "{section}");
+            // The relay ends no TLS.
+            let (proxies, ratios) = match section["load"]["workload"] == "tls" {
+                true => (&proxies[..3], 2),
+                false => (&proxies[..], 4),
+            };
+            let names: Vec<_> = rows.iter().filter_map(|row| row["name"].as_str()).collect();
+            assert_eq!(names, proxies, "{section}");
+            assert_eq!(section["ratios"].as_array().map(Vec::len), Some(ratios), "{section}");
         } else {
             let idle = section["idle"].as_array().expect("idle clients");
-            assert!(idle.iter().filter_map(|idle| idle["name"].as_str()).eq(proxies), "{section}");
+            let names: Vec<_> = idle.iter().filter_map(|idle| idle["name"].as_str()).collect();
+            assert_eq!(names, proxies[..3], "{section}");
             assert!(idle.iter().all(|idle| idle["clients"] == 60), "{section}");
         }
     }
@@ -123,7 +129,11 @@ fn the_gateway_is_compared_with_a_proxy_that_does_the_same_work() {
     for name in proxies {
         assert!(tables.contains(&format!("\n| {name} | ")), "{name} in {tables}");
     }
-    assert!(tables.contains("\n| gateway over Nginx | "), "{tables}");
+    for ratio in
+        ["gateway over Nginx", "gateway over Nginx, beyond the relay", "relay of bytes over Nginx"]
+    {
+        assert!(tables.contains(&format!("\n| {ratio} | ")), "{ratio} in {tables}");
+    }
     let svg = std::fs::read_to_string(svg).expect("written");
     assert!(svg.starts_with("<svg") && svg.contains("connections"), "{svg}");
 }

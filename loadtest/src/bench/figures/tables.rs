@@ -4,6 +4,14 @@ use std::fmt::Write as _;
 
 use super::run::{Load, Row, Run, Section, Spread};
 
+/// How the names of the ratios begin that are shown.
+const SHOWN: [&str; 4] = [
+    "CPU, gateway over ",
+    "CPU, other gateway over HAProxy",
+    "CPU, other gateway over Nginx",
+    "CPU, relay of bytes over ",
+];
+
 /// A line about the run, and its tables.
 pub(super) fn markdown(run: &Run) -> String {
     let (machine, plan) = (&run.machine, &run.plan);
@@ -48,7 +56,7 @@ fn cpu(text: &mut String, title: &str, sections: &[(&Load, &Section)]) {
     let has_edge = sections.iter().any(|(load, _)| load.workload == "tls");
     let processes = if has_edge { &["proxy", "edge"][..] } else { &["proxy"] };
     let cell = |row: &Row| Some(format!("{:.1}", row.cpu_of(processes)?.median));
-    table(text, title, sections, cell, |ratio| ratio.starts_with("CPU, gateway over "));
+    table(text, title, sections, cell, |ratio| SHOWN.iter().any(|shown| ratio.starts_with(shown)));
 }
 
 /// A column for each section, a row for each proxy and each wanted ratio.

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
+use super::access_log::AccessLog;
 use super::idle_client::IdleClient;
 use super::requests::request;
 use super::responses::Responses;
@@ -53,7 +54,8 @@ pub(in crate::bench) async fn measure(plan: &BenchPlan) -> Result<Section> {
     let folder = tempfile::tempdir().context("cannot make a folder")?;
     let threads = plan.threads.first().copied().unwrap_or(1);
     let setup = Setup::new(plan, folder.path(), threads, clients + SPARE_CONNECTIONS, &[])?;
-    let running = start_all(&setup).await?;
+    let proxies = plan.proxies.iter().copied().filter(|contender| !contender.is_relay());
+    let running = start_all(&setup, proxies).await?;
     let mut all: Vec<Rounds> = running.iter().map(|_| Rounds::default()).collect();
     for _ in 0..plan.rounds {
         for (proxy, rounds) in running.iter().zip(&mut all) {
@@ -114,7 +116,7 @@ async fn turn(
         ("loadtest", Costed::alone([std::process::id()])),
     ]);
     let resident = || pids.iter().map(|&pid| resident_bytes(pid)).sum::<Result<u64>>();
-    proxy.access_log.begin()?;
+    proxy.access_log.as_ref().map(AccessLog::begin).transpose()?;
     let load = || at_constant_rate(proxy, plan.idle_rate, plan.round());
     rounds.without.push(Round::measure(&processes, load()).await?);
 

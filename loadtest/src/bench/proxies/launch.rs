@@ -1,5 +1,6 @@
 //! Starting the programs of the comparison.
 
+use std::ffi::OsStr;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -32,7 +33,7 @@ pub(super) fn fill(template: &str, values: &[(&str, String)]) -> String {
 pub(super) fn start(
     builds: &Builds,
     program: &Path,
-    args: &[&str],
+    args: &[impl AsRef<OsStr>],
     output: &Path,
     env: &[(&str, String)],
 ) -> Result<Child> {

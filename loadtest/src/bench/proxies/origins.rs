@@ -51,6 +51,11 @@ impl Origins {
         self.child.pid()
     }
 
+    /// Their addresses.
+    pub(super) fn addrs(&self) -> impl Iterator<Item = SocketAddr> {
+        self.addrs.values().copied()
+    }
+
     /// Their addresses by placeholder.
     pub(super) fn values(&self) -> Result<Vec<(&'static str, String)>> {
         let word =

@@ -2,7 +2,7 @@
 
 use super::running::{EDGE, PROXY};
 use crate::bench::contender::Contender;
-use crate::bench::report::{Bound, Load, Ratio};
+use crate::bench::report::{Bound, Load, Ratio, Spread};
 use crate::bench::rounds::{Round, ratio};
 use crate::bench::workload::Workload;
 
@@ -26,7 +26,9 @@ const MANY_OVER_FEW: f64 = 1.6;
 
 const PEERS: [Contender; 3] = [Contender::Haproxy, Contender::Nginx, Contender::Caddy];
 /// Numerator and denominator.
-const PAIRS: [(Contender, Contender); 5] = [
+const PAIRS: [(Contender, Contender); 7] = [
+    (Contender::Relay, Contender::Haproxy),
+    (Contender::Relay, Contender::Nginx),
     (Contender::GatewayH2, Contender::HaproxyH2),
     (Contender::GatewayH2, Contender::Gateway),
     (Contender::OtherGateway, Contender::Gateway),
@@ -34,12 +36,12 @@ const PAIRS: [(Contender, Contender); 5] = [
     (Contender::OtherGatewayH2, Contender::GatewayH2),
 ];
 
-/// Ratios of CPU time per request: of the gateways over other proxies, and of many connections over
-/// few.
+/// Ratios of CPU time per request: of the gateways over other proxies, the same beyond what the
+/// relay costs, and of many connections over few.
 pub(super) fn ratios(measured: &Measured, before: &[Measured]) -> Vec<Ratio> {
     let Load { workload, connections, threads } = measured.load;
     let cpu = |round: &Round| cpu(workload, round);
-    let over_peers = [Contender::Gateway, Contender::GatewayPingora]
+    let over_peers = [Contender::Gateway, Contender::GatewayPingora, Contender::OtherGateway]
         .into_iter()
         .flat_map(|gateway| PEERS.map(|peer| (gateway, peer)));
     let mut ratios: Vec<Ratio> = over_peers
@@ -50,6 +52,7 @@ pub(super) fn ratios(measured: &Measured, before: &[Measured]) -> Vec<Ratio> {
             Some(Ratio { name: format!("CPU, {left} over {right}"), ratio, bound })
         })
         .collect();
+    ratios.extend(beyond_relay(measured, &cpu));
     let few = before.iter().find(|few| {
         connections == MANY_CONNECTIONS
             && few.load.connections == FEW_CONNECTIONS
@@ -66,6 +69,27 @@ pub(super) fn ratios(measured: &Measured, before: &[Measured]) -> Vec<Ratio> {
         })
     }));
     ratios
+}
+
+/// Ratios of what proxies cost more than the relay, which is what TCP costs.
+fn beyond_relay(measured: &Measured, cpu: &impl Fn(&Round) -> f64) -> Vec<Ratio> {
+    let Some(relay) = measured.of(Contender::Relay) else { return Vec::new() };
+    let own = |proxy| -> Option<Vec<f64>> {
+        let rounds = measured.of(proxy)?.iter().zip(relay);
+        Some(rounds.map(|(proxy, relay)| cpu(proxy) - cpu(relay)).collect())
+    };
+    let ratio = |gateway, peer| {
+        let rounds = own(gateway)?.into_iter().zip(own(peer)?);
+        Some(Ratio {
+            name: format!("CPU, {gateway} over {peer}, beyond the relay"),
+            ratio: Spread::of(rounds.map(|(gateway, peer)| gateway / peer)),
+            bound: None,
+        })
+    };
+    let pairs = [Contender::Gateway, Contender::OtherGateway].into_iter().flat_map(|gateway| {
+        [Contender::Haproxy, Contender::Nginx].map(|peer| ratio(gateway, peer))
+    });
+    pairs.flatten().collect()
 }
 
 /// CPU time per request. Where an Nginx in front of the gateway ends TLS, its time is included.

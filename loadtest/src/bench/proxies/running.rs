@@ -1,9 +1,9 @@
 //! A running contender, with origins of its own.
 
-use std::fs;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
+use std::{env, fs};
 
 use anyhow::{Context as _, Result, bail};
 use futures_util::future::try_join_all;
@@ -38,7 +38,8 @@ pub(super) const EDGE: &str = "edge";
 /// A running contender.
 pub(super) struct Running {
     pub(super) contender: Contender,
-    pub(super) access_log: AccessLog,
+    /// Of all but the relay.
+    pub(super) access_log: Option<AccessLog>,
     pub(super) responses: Arc<Responses>,
     /// The Nginx in front of it, if a workload uses one.
     pub(super) edge: Option<Edge>,
@@ -49,18 +50,20 @@ pub(super) struct Running {
 }
 
 /// Starts all contenders, and waits until their logs are quiet.
-pub(super) async fn start_all(setup: &Setup<'_>) -> Result<Vec<Running>> {
-    let others =
-        setup.plan.proxies.iter().filter_map(|contender| {
-            setup.plan.other_gateway.as_ref().and(contender.by_other_build())
-        });
+pub(super) async fn start_all(
+    setup: &Setup<'_>,
+    contenders: impl Iterator<Item = Contender> + Clone,
+) -> Result<Vec<Running>> {
+    let others = contenders
+        .clone()
+        .filter_map(|contender| setup.plan.other_gateway.as_ref().and(contender.by_other_build()));
     let mut running = Vec::new();
-    for contender in setup.plan.proxies.iter().copied().chain(others) {
+    for contender in contenders.chain(others) {
         let proxy = Running::start(contender, setup).await;
         running.push(proxy.with_context(|| format!("{contender} does not start"))?);
     }
     let logs = running.iter().flat_map(|proxy| {
-        [&proxy.access_log].into_iter().chain(proxy.edge.as_ref().map(|edge| &edge.access_log))
+        proxy.access_log.iter().chain(proxy.edge.as_ref().map(|edge| &edge.access_log))
     });
     try_join_all(logs.map(|log| log.settle())).await?;
     Ok(running)
@@ -96,6 +99,12 @@ impl Running {
             };
             let builds = &setup.builds;
             match contender.installed_program() {
+                None if contender.is_relay() => {
+                    let addrs = [listen].into_iter().chain(origins.addrs());
+                    let args = ["relay".to_owned()].into_iter();
+                    let args: Vec<_> = args.chain(addrs.map(|addr| addr.to_string())).collect();
+                    (start(builds, &env::current_exe()?, &args, &output, &[])?, None)
+                }
                 None => {
                     let config = configure("gateway.toml", GATEWAY_TOML)?;
                     let other = &setup.plan.other_gateway;
@@ -103,38 +112,39 @@ impl Running {
                         Some(other) => other.clone(),
                         None => builds.binary("gateway")?,
                     };
-                    (start(builds, &program, &["--config", &config], &output, &[])?, &output)
+                    (start(builds, &program, &["--config", &config], &output, &[])?, Some(&output))
                 }
                 Some("nginx") => {
                     let config = configure("nginx.conf", NGINX_CONF)?;
                     let errors = dir.join("nginx-error.log").display().to_string();
                     let args = ["-c", &config, "-e", &errors];
-                    (start(builds, &program("nginx")?, &args, &output, &[])?, &file)
+                    (start(builds, &program("nginx")?, &args, &output, &[])?, Some(&file))
                 }
                 Some("haproxy") => {
                     let config = configure("haproxy.cfg", HAPROXY_CFG)?;
                     let args = ["-db", "-f", &config];
-                    (start(builds, &program("haproxy")?, &args, &output, &[])?, &output)
+                    (start(builds, &program("haproxy")?, &args, &output, &[])?, Some(&output))
                 }
                 Some(name) => {
                     let config = configure("Caddyfile", CADDYFILE)?;
                     let args = ["run", "--adapter", "caddyfile", "--config", &config];
                     let threads = setup.threads.to_string();
                     let env = [("GOMAXPROCS", threads), ("HOME", dir.display().to_string())];
-                    (start(builds, &program(name)?, &args, &output, &env)?, &file)
+                    (start(builds, &program(name)?, &args, &output, &env)?, Some(&file))
                 }
             }
         };
-        let has_edge =
-            |workload: &Workload| matches!(workload.way(contender), Way::Edge | Way::EdgeTls);
+        let has_edge = |&workload: &Workload| {
+            workload.suits(contender) && matches!(workload.way(contender), Way::Edge | Way::EdgeTls)
+        };
         let edge = match setup.workloads.iter().any(has_edge) {
             true => Some(Edge::start(setup, &dir, listen).await?),
             false => None,
         };
         let running = Self {
             contender,
-            access_log: AccessLog::at(log.clone()),
-            responses: Arc::default(),
+            access_log: log.cloned().map(AccessLog::at),
+            responses: Arc::new(Responses::of(contender)),
             edge,
             origins,
             direct: target(listen).await?,
