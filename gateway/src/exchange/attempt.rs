@@ -278,10 +278,8 @@ impl Run<'_> {
     ) -> Poll<Result<(), ClientError>> {
         let piece = ready!(self.client.poll_read(context))?;
         self.upload.is_beyond = true;
-        let mut out = Buffer::take();
-        let taken = self.upload.take(&piece, &mut out).map_err(ClientError::BadBody)?;
-        sending.then(out);
-        self.client.early.extend_from_slice(&piece[taken..]);
+        let passed = self.upload.pass(piece, &mut self.client.early);
+        sending.then(passed.map_err(ClientError::BadBody)?);
         Poll::Ready(self.body_received().map(drop))
     }
 }
