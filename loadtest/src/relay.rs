@@ -48,25 +48,22 @@ fn serve(listener: &TcpListener, origins: &[SocketAddr]) -> Result<()> {
             ready => ready?,
         };
         for event in events.iter().take(ready) {
-            match (event.data(), origins.clone().next()) {
-                (LISTENER, Some(&origin)) => {
-                    let client = match listener.accept() {
-                        Ok((client, _)) => client,
-                        // It has gone meanwhile.
-                        Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
-                        Err(error) => return Err(error),
-                    };
-                    origins.next();
-                    // The client sees a closed connection.
-                    if let Ok(stream) = TcpStream::connect(origin) {
-                        pairs.add(&epoll, [client, stream])?;
-                    }
-                }
-                (number, _) => {
-                    // What was received before the end is read first.
-                    let ends = event.events().contains(EpollFlags::EPOLLRDHUP);
-                    pairs.pass_on(number, ends, &mut buffer);
-                }
+            if event.data() != LISTENER {
+                // What was received before the end is read first.
+                let ends = event.events().contains(EpollFlags::EPOLLRDHUP);
+                pairs.pass_on(event.data(), ends, &mut buffer);
+                continue;
+            }
+            let client = match listener.accept() {
+                Ok((client, _)) => client,
+                // It has gone meanwhile.
+                Err(error) if error.kind() == ErrorKind::WouldBlock => continue,
+                Err(error) => return Err(error),
+            };
+            // Without an origin the client sees a closed connection.
+            let origin = origins.next().and_then(|origin| TcpStream::connect(origin).ok());
+            if let Some(origin) = origin {
+                pairs.add(&epoll, [client, origin])?;
             }
         }
     }
