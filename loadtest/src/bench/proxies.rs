@@ -18,7 +18,6 @@ use super::report::{Load, Section};
 use super::rounds::{Round, row};
 use super::workload::Workload;
 use crate::client::connected;
-use access_log::AccessLog;
 use ratios::{Measured, ratios};
 use requests::request;
 use running::{EDGE, PROXY, Running, start_all};
@@ -119,7 +118,7 @@ async fn turn(
     groups.push(("loadtest", Costed::alone([std::process::id()])));
     let processes = Processes::of_groups(groups);
 
-    proxy.access_log.as_ref().map(AccessLog::begin).transpose()?;
+    proxy.begin_turn()?;
     edge.map(|edge| edge.access_log.begin()).transpose()?;
     let responses = Arc::clone(&proxy.responses);
     let judge = move |response: &crate::client::Response| responses.judge(workload, response);

@@ -10,7 +10,6 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 
-use super::access_log::AccessLog;
 use super::idle_client::IdleClient;
 use super::requests::request;
 use super::responses::Responses;
@@ -116,7 +115,7 @@ async fn turn(
         ("loadtest", Costed::alone([std::process::id()])),
     ]);
     let resident = || pids.iter().map(|&pid| resident_bytes(pid)).sum::<Result<u64>>();
-    proxy.access_log.as_ref().map(AccessLog::begin).transpose()?;
+    proxy.begin_turn()?;
     let load = || at_constant_rate(proxy, plan.idle_rate, plan.round());
     rounds.without.push(Round::measure(&processes, load()).await?);
 

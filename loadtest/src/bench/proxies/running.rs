@@ -158,6 +158,11 @@ impl Running {
         Ok(running)
     }
 
+    /// Begins a turn: drops the lines of its access log, if it has one.
+    pub(super) fn begin_turn(&self) -> Result<()> {
+        self.access_log.as_ref().map_or(Ok(()), AccessLog::begin)
+    }
+
     /// Its processes.
     pub(super) fn pids(&self) -> Result<Vec<u32>> {
         self.child.pids()
